@@ -1,0 +1,233 @@
+"""The words of clarihook as types: events, deliveries, attempts, messages and their states."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from enum import StrEnum
+from functools import cached_property
+from typing import Any, Literal, NamedTuple, NewType
+
+EventId = NewType("EventId", str)
+"""`evt_` and 32 hex digits; sorts by time of arrival."""
+
+DeliveryId = NewType("DeliveryId", int)
+"""A positive number, given by the store in order of creation; shown to people as `dlv_42`."""
+
+DeliveryKind = Literal["handler", "target"]
+
+
+class State(StrEnum):
+    """Where a delivery is. Each member says who moves it next."""
+
+    PENDING = "pending"
+    """A worker claims it once its `due_at` has come."""
+    RUNNING = "running"
+    """The worker that claimed it finishes it; if that worker dies, a rescue does."""
+    RETRYING = "retrying"
+    """A worker claims it again once its `due_at` has come."""
+    HELD = "held"
+    """Released by the silence's end, the quiet hours' end or the digest's turn."""
+    SUCCEEDED = "succeeded"
+    """Nobody: final."""
+    DEAD = "dead"
+    """A person, by `deliveries retry` or `deliveries discard`: final until then."""
+    CANCELLED = "cancelled"
+    """Nobody: final."""
+
+    @property
+    def is_final(self) -> bool:
+        """Whether the delivery has ended (`finalized_at` is set in just these states)."""
+        return self in FINAL_STATES
+
+
+FINAL_STATES = frozenset({State.SUCCEEDED, State.DEAD, State.CANCELLED})
+WAITING_STATES = frozenset({State.PENDING, State.RETRYING})
+
+MOVES: dict[State, frozenset[State]] = {
+    State.PENDING: frozenset({State.RUNNING, State.HELD, State.CANCELLED}),
+    State.RUNNING: frozenset(
+        # Back to pending or retrying without an outcome: a graceful stop gave it back.
+        {State.SUCCEEDED, State.RETRYING, State.DEAD, State.PENDING}
+    ),
+    State.RETRYING: frozenset({State.RUNNING, State.HELD, State.CANCELLED}),
+    State.HELD: frozenset({State.PENDING, State.CANCELLED}),
+    State.SUCCEEDED: frozenset(),
+    State.DEAD: frozenset({State.PENDING, State.CANCELLED}),
+    State.CANCELLED: frozenset(),
+}
+"""Every allowed move of a delivery; the store refuses any other, the docs are drawn from it."""
+
+
+class Outcome(StrEnum):
+    """How one attempt ended."""
+
+    DELIVERED = "delivered"
+    TRANSIENT = "transient"
+    """Failed in a way that may pass: it is tried again."""
+    PERMANENT = "permanent"
+    """Can't succeed by trying again."""
+    UNKNOWN = "unknown"
+    """Cut off after it began: it may have had its effect, a retry may repeat it."""
+
+
+class Severity(StrEnum):
+    """How much a message matters, least first."""
+
+    INFO = "info"
+    SUCCESS = "success"
+    WARNING = "warning"
+    CRITICAL = "critical"
+
+
+MessageFormat = Literal["text", "markdown", "html"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Event:
+    """One accepted webhook, as it came. `body` is the exact raw bytes."""
+
+    id: EventId
+    seq: int
+    """Its number in this store: larger is later."""
+    source: str
+    type: str
+    received_at: datetime
+    body: bytes
+    headers: tuple[tuple[str, str], ...]
+    """In order of arrival, names in lower case, credentials masked."""
+    message_id: str | None = None
+    """The sender's own id of the message, where its scheme has one."""
+    secret_index: int | None = None
+    """Which of the source's secrets verified it, counted from 0; None if it came unsigned."""
+    duplicates: int = 0
+    """How many more times the same message came; it ran only once."""
+
+    @cached_property
+    def json(self) -> Any:
+        """The body as JSON values. Parsed once."""
+        return json.loads(self.body)
+
+
+class NewEvent(NamedTuple):
+    """An event about to be recorded. A tuple, not a dataclass: one is made per request."""
+
+    id: EventId
+    source: str
+    type: str
+    received_ms: int
+    """Unix time in milliseconds."""
+    body: bytes
+    headers: str
+    """`name: value` lines, joined by CRLF, credentials masked."""
+    message_id: str | None
+    secret_index: int | None
+    dedupe_key: bytes
+    """32 bytes (SHA-256); unique per source for as long as the store keeps it."""
+
+
+class NewDelivery(NamedTuple):
+    """A unit of work to be created: for one handler, or for one target."""
+
+    kind: DeliveryKind
+    name: str
+    """The handler's name, or the target's (`channel/target`; the slash tells them apart)."""
+    max_attempts: int
+    key: str | None = None
+    """Deliveries with one name and one key run in order of arrival, one at a time."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Message:
+    """What a handler or a route wants to say, before it becomes one delivery per target."""
+
+    channel: str
+    title: str
+    body: str
+    severity: Severity = Severity.INFO
+    format: MessageFormat = "text"
+    attachments: tuple["Attachment", ...] = ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attachment:
+    """A file that goes with a message; always bytes that we made or fetched ourselves."""
+
+    name: str
+    content_type: str
+    content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Delivery:
+    """One unit of durable work, as stored."""
+
+    id: DeliveryId
+    event_id: EventId
+    event_type: str
+    kind: DeliveryKind
+    name: str
+    state: State
+    attempts: int
+    """How many runs were claimed; a claim counts even if its process dies."""
+    max_attempts: int
+    key: str | None
+    due_at: datetime
+    created_at: datetime
+    started_at: datetime | None
+    finalized_at: datetime | None
+    reason: str | None
+    """Why it is in this state, in words: a skip's reason, the error that made it dead."""
+    replay_id: int | None
+    message_id: int | None
+    """The stored message that a target's delivery sends; None for a handler's delivery."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Attempt:
+    """One run of a delivery."""
+
+    delivery_id: DeliveryId
+    number: int
+    """1 for the first."""
+    started_at: datetime
+    duration_ms: float
+    outcome: Outcome
+    error_class: str | None = None
+    error: str | None = None
+    """What went wrong, secrets masked, at most 2 KiB."""
+    traceback: str | None = None
+    status_code: int | None = None
+    """The HTTP status that a target answered, where it speaks HTTP."""
+    possible_duplicate: bool = False
+    """An attempt before it ended as `unknown`: what it sent may have arrived twice."""
+
+
+def to_ms(moment: datetime) -> int:
+    """An aware moment as Unix milliseconds, the form in which the store keeps time."""
+    return round(moment.timestamp() * 1000)
+
+
+def from_ms(milliseconds: int) -> datetime:
+    """Unix milliseconds as an aware UTC moment."""
+    return datetime.fromtimestamp(milliseconds / 1000, UTC)
+
+
+def format_delivery_id(delivery_id: int) -> str:
+    """`dlv_42`: how people see a delivery's id."""
+    return f"dlv_{delivery_id}"
+
+
+def parse_headers(text: str) -> tuple[tuple[str, str], ...]:
+    """The stored header lines back as pairs, in order."""
+    pairs: list[tuple[str, str]] = []
+    for line in text.split("\r\n"):
+        name, separator, value = line.partition(": ")
+        if separator:
+            pairs.append((name, value))
+    return tuple(pairs)
+
+
+def format_headers(pairs: Sequence[tuple[str, str]]) -> str:
+    """Header pairs as the text that the store keeps; the reverse of `parse_headers`."""
+    return "\r\n".join(f"{name}: {value}" for name, value in pairs)
