@@ -1,0 +1,39 @@
+"""The settings of a deployment: the model, and loading it from file, environment and flags."""
+
+from receiver.settings.load import CONFIG_FILE, Loaded, load, load_settings
+from receiver.settings.model import (
+    ChannelSettings,
+    ClaribiSettings,
+    DispatchSettings,
+    HandlersSettings,
+    LogSettings,
+    RouteSettings,
+    SchemeName,
+    ServerSettings,
+    Settings,
+    SourceSettings,
+    StoreSettings,
+)
+from receiver.settings.values import Rate, Secret, format_duration, parse_duration
+
+__all__ = [
+    "CONFIG_FILE",
+    "ChannelSettings",
+    "ClaribiSettings",
+    "DispatchSettings",
+    "HandlersSettings",
+    "Loaded",
+    "LogSettings",
+    "Rate",
+    "RouteSettings",
+    "SchemeName",
+    "Secret",
+    "ServerSettings",
+    "Settings",
+    "SourceSettings",
+    "StoreSettings",
+    "format_duration",
+    "load",
+    "load_settings",
+    "parse_duration",
+]

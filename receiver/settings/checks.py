@@ -1,0 +1,125 @@
+"""Checks of meaning: expressions and templates that compile, names that exist, failing closed.
+
+`cross_check` reads plain data and not the models, so that it finds its faults also where other
+settings are wrong: a user gets every fault in one go.
+"""
+
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from receiver.settings.problems import KeyPath, Problem, name_hint
+
+LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+
+_CEL_PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.+)")
+_DEDUPE = re.compile(r"body|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|json:(/.*)?", re.ASCII)
+_LOCATOR = re.compile(r"header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|json:/.*", re.ASCII)
+
+
+def parse_cel(expression: str) -> str:
+    """The expression as it is, if it is CEL. Raises ValueError with the column of the fault."""
+    import cel  # noqa: PLC0415 - 0.2 s of import that most commands and settings don't need
+
+    try:
+        cel.compile(expression)
+    except ValueError as error:
+        place = _CEL_PLACE.search(str(error))
+        if place is None:
+            raise ValueError(f"is no CEL expression: {error}") from None
+        line, column, message = place.groups()
+        where = f"line {line}, column {column}" if line != "1" else f"column {column}"
+        raise ValueError(f"is no CEL expression: {where}: {message}") from None
+    return expression
+
+
+def parse_template(text: str) -> str:
+    """The text as it is, if it is a Jinja template. Raises ValueError otherwise."""
+    from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only settings with templates need it
+    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
+
+    try:
+        SandboxedEnvironment().parse(text)
+    except TemplateSyntaxError as error:
+        raise ValueError(f"is no Jinja template: line {error.lineno}: {error.message}") from None
+    return text
+
+
+def valid_dedupe(rule: str) -> str:
+    """The rule as it is, if it says what makes an event unique. Raises ValueError otherwise."""
+    if not _DEDUPE.fullmatch(rule):
+        raise ValueError('write "header:NAME", "body" or "json:/pointer"')
+    return rule
+
+
+def valid_locator(text: str) -> str:
+    """The text as it is, if it says where a type stands. Raises ValueError otherwise."""
+    if not _LOCATOR.fullmatch(text):
+        raise ValueError('write "header:NAME" or "json:/pointer"')
+    return text
+
+
+def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
+    """The faults that lie between settings: what names what, and what must not stand alone."""
+    sources = _table(data, "sources")
+    channels = _table(data, "channels")
+    for name in sources:
+        yield from _check_source(name, _table(sources, name), data)
+    routes = data.get("routes")
+    for index, route in enumerate(routes if isinstance(routes, list) else []):
+        if isinstance(route, Mapping):
+            yield from _check_route(("routes", index), route, sources, channels)
+    yield from _check_claribi(_table(data, "claribi"))
+
+
+def _check_source(
+    name: str, source: Mapping[str, Any], data: Mapping[str, Any]
+) -> Iterator[Problem]:
+    path: KeyPath = ("sources", name)
+    if source.get("scheme") != "none":
+        if not source.get("secrets"):
+            variable = f"CLARIHOOK_SOURCES__{name.upper()}__SECRETS"
+            text = f'no secret is set; write secrets = ["env:NAME"], or set {variable}'
+            yield Problem((*path, "secrets"), text)
+        return
+    host = _table(data, "server").get("host", "127.0.0.1")
+    if source.get("insecure") not in (True, "true", "1"):
+        text = '"none" accepts forged events; set a scheme, or insecure = true to accept them'
+        yield Problem((*path, "scheme"), text)
+    elif host not in LOOPBACK_HOSTS:
+        text = f'"none" is only for a loopback address, and server.host is "{host}"; set a scheme'
+        yield Problem((*path, "scheme"), text)
+    if source.get("secrets"):
+        yield Problem((*path, "secrets"), 'are not used with scheme = "none"; set a scheme')
+
+
+def _check_route(
+    path: KeyPath, route: Mapping[str, Any], sources: Mapping[str, Any], channels: Mapping[str, Any]
+) -> Iterator[Problem]:
+    source = route.get("source")
+    if isinstance(source, str) and source not in sources:
+        hint = name_hint(source, sources)
+        yield Problem((*path, "source"), f'there is no source "{source}"; {hint}')
+    notify = route.get("notify")
+    names = [notify] if isinstance(notify, str) else notify if isinstance(notify, list) else []
+    for index, channel in enumerate(names):
+        if isinstance(channel, str) and channel not in channels:
+            hint = name_hint(channel, channels)
+            text = f'there is no channel "{channel}"; {hint}'
+            yield Problem((*path, "notify", index), text)
+
+
+def _check_claribi(claribi: Mapping[str, Any]) -> Iterator[Problem]:
+    has_key, has_login = "api_key" in claribi, "email" in claribi or "password" in claribi
+    if has_key and has_login:
+        yield Problem(("claribi", "api_key"), "set either api_key, or email and password; not both")
+    for one, other in (("email", "password"), ("password", "email")):
+        if one in claribi and other not in claribi:
+            yield Problem(("claribi", one), f"needs claribi.{other} as well; set both")
+    if "totp" in claribi and not has_login:
+        yield Problem(("claribi", "totp"), "is used only with email and password; set them")
+
+
+def _table(data: Mapping[str, Any], key: str) -> Mapping[str, Any]:
+    value = data.get(key)
+    return value if isinstance(value, Mapping) else {}

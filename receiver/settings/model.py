@@ -1,0 +1,315 @@
+"""Every setting of clarihook, with its default and unit.
+
+The words under a setting are what docs/configuration.md says of it. Durations are `timedelta`:
+a TOML file says "30s", "5m", "90d", or a number of seconds.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any, Literal
+from urllib.parse import urlsplit
+
+from pydantic import (
+    AfterValidator,
+    BaseModel,
+    BeforeValidator,
+    ConfigDict,
+    Field,
+    StringConstraints,
+    ValidationError,
+)
+
+from receiver.errors import ConfigError
+from receiver.model import Severity
+from receiver.settings.checks import (
+    cross_check,
+    parse_cel,
+    parse_template,
+    valid_dedupe,
+    valid_locator,
+)
+from receiver.settings.problems import Problem, dotted, from_validation
+from receiver.settings.values import (
+    Duration,
+    PositiveDuration,
+    RateValue,
+    Secret,
+    SecretValue,
+    Surroundings,
+    TargetUrl,
+    one_or_many,
+    parse_duration,
+)
+
+SchemeName = Literal["standard", "claribi", "github", "stripe", "slack", "shopify", "hmac", "none"]
+MIN_SECRET_BYTES = 16
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(one_or_many)]
+Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
+Count = Annotated[int, Field(ge=1)]
+Template = Annotated[str, AfterValidator(parse_template)]
+Schedule = Annotated[
+    tuple[Duration, ...],
+    BeforeValidator(one_or_many),
+    Field(min_length=1),
+]
+
+DEFAULT_SCHEDULE = tuple(
+    parse_duration(wait) for wait in ("5s", "30s", "2m", "10m", "30m", "2h", "6h", "12h")
+)
+
+
+def _long_enough(secret: Secret) -> Secret:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed")
+    return secret
+
+
+def _store_url(secret: Secret) -> Secret:
+    url = urlsplit(secret.get_secret_value())
+    if url.scheme not in ("sqlite", "postgresql"):
+        raise ValueError("must begin with sqlite:/// or postgresql://")
+    if url.scheme == "sqlite" and (url.netloc or not url.path.strip("/")):
+        raise ValueError('write sqlite:///PATH, for example "sqlite:///data/clarihook.db"')
+    return secret
+
+
+def _http_url(text: str) -> str:
+    url = urlsplit(text)
+    if url.scheme not in ("http", "https") or not url.hostname:
+        raise ValueError("must be an http:// or https:// address")
+    return text
+
+
+class Section(BaseModel):
+    """A table of settings: frozen, and closed to unknown keys."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
+
+
+class ServerSettings(Section):
+    """Where and how webhooks are received."""
+
+    host: Text = "127.0.0.1"
+    """The address to listen on; "0.0.0.0" for every network."""
+    port: Annotated[int, Field(ge=0, le=65_535)] = 8000
+    """The TCP port; 0 takes a free one."""
+    max_body_bytes: Count = 1_048_576
+    """The largest accepted body, in bytes; a larger one is answered 413."""
+    read_timeout: PositiveDuration = parse_duration("10s")
+    """How long a body may take to arrive; a slower one is answered 408."""
+    drain_timeout: Duration = parse_duration("10s")
+    """How long a stop waits for running work before the work is given back."""
+    allowed_hosts: Texts = ()
+    """The Host headers that are answered, such as "hooks.example.com"; none given is any."""
+
+
+class StoreSettings(Section):
+    """Where events and deliveries are kept, and for how long."""
+
+    url: Annotated[SecretValue, AfterValidator(_store_url)] = Secret("sqlite:///data/clarihook.db")
+    """The database: sqlite:///PATH (relative to the home) or postgresql://…; may be a reference."""
+    keep: PositiveDuration = parse_duration("90d")
+    """How long an event is kept once all its deliveries have ended."""
+    keep_dedupe: PositiveDuration = parse_duration("30d")
+    """How long an event is known as seen before, whether it is still kept or not."""
+    max_backlog: Count = 1_000_000
+    """Deliveries that may wait; with more, webhooks are answered 503 until some are done."""
+
+
+class HandlersSettings(Section):
+    """Which handlers are loaded."""
+
+    paths: Texts = ("handlers",)
+    """Folders and files with handlers, relative to the home."""
+    on_error: Literal["stop", "skip"] = "stop"
+    """A handler file that fails to load: "stop" refuses to start, "skip" holds its deliveries."""
+    plugins: Texts = ()
+    """Entry points of the group clarihook.handlers that may load."""
+    disabled: Texts = ()
+    """Names of handlers that are not run."""
+
+
+class DispatchSettings(Section):
+    """How deliveries are run and tried again. A handler may set its own attempts and times."""
+
+    concurrency: Count = 64
+    """Deliveries that run at the same time."""
+    attempts: Count = 8
+    """Runs of a handler before its delivery is dead."""
+    timeout: PositiveDuration = parse_duration("30s")
+    """How long one run of a handler may take."""
+    schedule: Schedule = DEFAULT_SCHEDULE
+    """Waits between the attempts; the last one repeats."""
+    enabled: bool = True
+    """Whether this process runs deliveries; false only receives and stores."""
+
+
+class SourceSettings(Section):
+    """A sender of webhooks; its path is /hooks/NAME."""
+
+    scheme: SchemeName
+    """How the sender signs. The keys below from `header` on override parts of the scheme."""
+    secrets: Annotated[
+        tuple[Annotated[SecretValue, AfterValidator(_long_enough)], ...],
+        BeforeValidator(one_or_many),
+    ] = ()
+    """The secrets that verify, each 16 bytes or more; several while one is being replaced."""
+    tolerance: PositiveDuration = parse_duration("5m")
+    """How far a signature's timestamp may be from now, before or after."""
+    type: Annotated[str, AfterValidator(valid_locator)] | None = None
+    """Where the event's type stands: "header:NAME" or "json:/pointer"; unset is the scheme's."""
+    dedupe: Annotated[str, AfterValidator(valid_dedupe)] | None = None
+    """What makes an event unique: "header:NAME", "body", "json:/pointer"; unset is the scheme's."""
+    malformed: Literal["reject", "store"] = "reject"
+    """A signed body that is no event: "reject" answers 400, "store" keeps it and answers 202."""
+    rate: RateValue | None = None
+    """Requests accepted, such as "100/s"; more are answered 429. Unset is no limit."""
+    insecure: bool = False
+    """Whether scheme = "none" is meant; then server.host must be a loopback address."""
+    header: Text | None = None
+    """The header that holds the signature."""
+    prefix: str | None = None
+    """What stands before the signature in that header, such as "sha256="."""
+    digest: Literal["sha1", "sha256", "sha384", "sha512"] | None = None
+    """The hash of the HMAC."""
+    encoding: Literal["hex", "base64"] | None = None
+    """How the signature is written."""
+    signed: Text | None = None
+    """What is signed, such as "{timestamp}.{body}"; {id} is the message id."""
+    timestamp_header: Text | None = None
+    """The header that holds the time of signing."""
+    timestamp_format: Literal["unix", "unix_ms", "iso8601"] | None = None
+    """How that time is written."""
+    id_header: Text | None = None
+    """The header that holds the message id."""
+
+
+class ClaribiSettings(Section):
+    """The clariBI API that handlers call through `ctx.claribi`."""
+
+    base_url: Annotated[str, AfterValidator(_http_url)] = "https://claribi.com/api/"
+    """The API's address."""
+    api_key: SecretValue | None = None
+    """An API key; or set email and password."""
+    email: Text | None = None
+    """The login of a user, instead of an API key."""
+    password: SecretValue | None = None
+    """That user's password."""
+    totp: SecretValue | None = None
+    """That user's base32 secret of two-factor login, if it is on."""
+    api_key_style: Literal["bearer", "api-key", "x-api-key"] = "bearer"
+    """The header that carries the key: Authorization: Bearer, Authorization: Api-Key, X-API-Key."""
+    timeout: PositiveDuration = parse_duration("30s")
+    """How long one call may take."""
+
+
+class ChannelSettings(Section):
+    """A named set of targets that handlers and routes speak to."""
+
+    urls: Annotated[
+        tuple[TargetUrl, ...],
+        BeforeValidator(one_or_many),
+        Field(min_length=1),
+    ]
+    """The targets: Apprise URLs, "file://PATH" to append to a file, or references to these."""
+    rate: RateValue | None = None
+    """Messages sent to each target at most, such as "1/s"; unset is no limit."""
+    timeout: PositiveDuration = parse_duration("20s")
+    """How long sending one message may take."""
+    attempts: Count = 8
+    """Attempts to send a message to a target before its delivery is dead."""
+    schedule: Schedule = DEFAULT_SCHEDULE
+    """Waits between the attempts; the last one repeats."""
+
+
+class RouteSettings(Section):
+    """A rule that sends a message about matching events, without a handler."""
+
+    match: Text = "*"
+    """The event types it is for, such as "billing.*"."""
+    source: str | None = None
+    """The only source it is for; unset is every source."""
+    when: Annotated[str, AfterValidator(parse_cel)] | None = None
+    """A CEL condition on the event, such as "event.data.remaining < 100"."""
+    notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)]
+    """The channels that get the message."""
+    severity: Severity = Severity.INFO
+    """The message's severity: "info", "success", "warning" or "critical"."""
+    title: Template | None = None
+    """The message's title, a Jinja template; unset is the event's type."""
+    body: Template | None = None
+    """The message's body, a Jinja template; unset is a listing of the event's data."""
+
+
+class LogSettings(Section):
+    """What the process logs, to standard error."""
+
+    level: Literal["debug", "info", "warning", "error"] = "info"
+    """The least severe lines that are written."""
+    format: Literal["auto", "json", "console"] = "auto"
+    """"json", "console", or "auto": console on a terminal, JSON elsewhere."""
+
+
+class Settings(Section):
+    """All settings of one deployment. Made by `load_settings`, or `from_dict` in tests."""
+
+    home: Path
+    """The deployment's folder, absolute; not a setting itself."""
+    server: ServerSettings = ServerSettings()
+    store: StoreSettings = StoreSettings()
+    handlers: HandlersSettings = HandlersSettings()
+    dispatch: DispatchSettings = DispatchSettings()
+    sources: dict[Name, SourceSettings] = {}
+    claribi: ClaribiSettings = ClaribiSettings()
+    channels: dict[Name, ChannelSettings] = {}
+    routes: tuple[RouteSettings, ...] = ()
+    log: LogSettings = LogSettings()
+
+    @staticmethod
+    def from_dict(
+        data: Mapping[str, Any],
+        *,
+        home: Path | str = ".",
+        environ: Mapping[str, str] | None = None,
+    ) -> "Settings":
+        """Settings from plain data in the form of the TOML file.
+
+        `environ` is where `env:NAME` is looked up; without it there are no variables. Raises
+        ConfigError with every fault.
+        """
+        settings, problems = validate(data, Surroundings(Path(home).resolve(), environ or {}))
+        if settings is None:
+            raise ConfigError(*(f"{dotted(p.path)}: {p.text}" for p in problems))
+        return settings
+
+    def path(self, relative: str | Path) -> Path:
+        """A path of the settings as an absolute one: relative ones are relative to the home."""
+        return self.home / relative
+
+    @property
+    def sqlite_path(self) -> Path | None:
+        """The database file, absolute; None if the store is not SQLite.
+
+        `sqlite:///data/x.db` is relative to the home, `sqlite:////var/x.db` is absolute.
+        """
+        url = urlsplit(self.store.url.get_secret_value())
+        return self.path(url.path.removeprefix("/")) if url.scheme == "sqlite" else None
+
+
+def validate(
+    data: Mapping[str, Any], surroundings: Surroundings
+) -> tuple[Settings | None, list[Problem]]:
+    """The settings, or None and every fault in them."""
+    problems = list(cross_check(data))
+    if "home" in data:
+        problems.append(Problem(("home",), "is no setting; use --home or CLARIHOOK_HOME"))
+    settings = None
+    try:
+        settings = Settings.model_validate(
+            {**data, "home": surroundings.home}, context=surroundings
+        )
+    except ValidationError as error:
+        problems += from_validation(error, Settings)
+    return (None, problems) if problems else (settings, [])

@@ -1,0 +1,206 @@
+"""The kinds of values that settings hold: durations, rates, secrets, lists."""
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any
+
+from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo
+
+MAX_SECRET_FILE_BYTES = 65_536
+
+_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
+_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
+_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
+_RATE = re.compile(r"(\d+)\s*/\s*([smhd])", re.ASCII)
+_REFERENCE = re.compile(r"(env|file):(.*)", re.ASCII | re.DOTALL)
+
+
+def parse_duration(value: Any) -> timedelta:
+    """A span of time from "250ms", "30s", "5m", "1h30m", "90d", "2w" or a number of seconds.
+
+    >>> parse_duration("1h30m").total_seconds()
+    5400.0
+    >>> parse_duration(2.5).total_seconds()
+    2.5
+
+    Raises ValueError for anything else, among it negative and endless spans.
+    """
+    if isinstance(value, timedelta):
+        return value
+    hint = 'write a duration such as "250ms", "30s", "5m", "1h" or "90d", or a number of seconds'
+    try:
+        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
+            return timedelta(seconds=value)
+        if isinstance(value, str):
+            text = value.strip()
+            if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
+                return timedelta(seconds=float(text))
+            if _DURATION.fullmatch(text):
+                parts = _DURATION_PART.findall(text)
+                return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[unit] for n, unit in parts))
+    except (OverflowError, ValueError):
+        pass
+    raise ValueError(hint)
+
+
+def format_duration(span: timedelta) -> str:
+    """The span in its largest whole unit, readable by `parse_duration`.
+
+    >>> format_duration(timedelta(days=90)), format_duration(timedelta(seconds=90))
+    ('90d', '90s')
+    """
+    milliseconds = round(span.total_seconds() * 1000)
+    for unit in ("d", "h", "m", "s"):
+        count, rest = divmod(milliseconds, round(_UNIT_SECONDS[unit] * 1000))
+        if count and not rest:
+            return f"{count}{unit}"
+    return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def _positive(span: timedelta) -> timedelta:
+    if span <= timedelta(0):
+        raise ValueError("must be longer than 0")
+    return span
+
+
+Duration = Annotated[timedelta, BeforeValidator(parse_duration), PlainSerializer(format_duration)]
+"""A span of time, 0 or more."""
+
+PositiveDuration = Annotated[
+    timedelta,
+    BeforeValidator(lambda value: _positive(parse_duration(value))),
+    PlainSerializer(format_duration),
+]
+"""A span of time, more than 0."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rate:
+    """At most `count` per `per_seconds`; "30/m" is `Rate(30, 60)`."""
+
+    count: int
+    per_seconds: float
+
+    @property
+    def per_second(self) -> float:
+        """The same rate as a number per second."""
+        return self.count / self.per_seconds
+
+    def __str__(self) -> str:
+        units = {seconds: unit for unit, seconds in _UNIT_SECONDS.items()}
+        return f"{self.count}/{units[self.per_seconds]}"
+
+
+def parse_rate(value: Any) -> Rate:
+    """A rate from "1/s", "30/m", "100/h" or "1000/d". Raises ValueError for anything else."""
+    if isinstance(value, Rate):
+        return value
+    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
+    if match is None or int(match[1]) == 0:
+        raise ValueError('write a rate such as "1/s", "30/m" or "100/h"')
+    return Rate(int(match[1]), _UNIT_SECONDS[match[2]])
+
+
+RateValue = Annotated[Rate, PlainValidator(parse_rate), PlainSerializer(str)]
+
+
+def one_or_many(value: Any) -> Any:
+    """A lone string as a list of one, so that an environment variable can hold it bare."""
+    return [value] if isinstance(value, str) else value
+
+
+class Secret(SecretStr):
+    """A secret value that remembers the reference that it came from.
+
+    It shows as its reference or as asterisks, never as its value; `get_secret_value()` has that.
+    """
+
+    def __init__(self, value: str, reference: str | None = None) -> None:
+        super().__init__(value)
+        self.reference = reference
+        """`env:NAME` or `file:PATH`; None when the value itself stands in the settings."""
+
+    @property
+    def is_literal(self) -> bool:
+        """Whether the value itself is written in the settings."""
+        return self.reference is None
+
+    def _display(self) -> str:
+        return self.reference or "**********"
+
+
+@dataclass(frozen=True, slots=True)
+class Surroundings:
+    """What references are resolved against; the validation context of every settings model."""
+
+    home: Path
+    environ: Mapping[str, str]
+
+
+def resolve_secret(value: Any, info: ValidationInfo) -> Secret:
+    """The secret that `value` is, or that it refers to by `env:NAME` or `file:PATH`.
+
+    Line breaks at the end are dropped: most editors and `echo` add one to a file. Raises
+    ValueError, which never contains the secret, if there is nothing at the reference.
+    """
+    if isinstance(value, Secret):
+        return value
+    if not isinstance(value, str):
+        raise ValueError('write a string: "env:NAME", "file:PATH" or the value itself')
+    surroundings = info.context
+    assert isinstance(surroundings, Surroundings), "settings are made by Settings.from_dict"
+    match = _REFERENCE.fullmatch(value)
+    if match is None:
+        secret, reference = value, None
+    else:
+        reference = value
+        look_up = _from_environment if match[1] == "env" else _from_file
+        secret = look_up(match[2], surroundings).rstrip("\r\n")
+    if not secret:
+        raise ValueError(f"{reference} is empty" if reference else "is empty")
+    return Secret(secret, reference)
+
+
+def _from_environment(name: str, surroundings: Surroundings) -> str:
+    try:
+        return surroundings.environ[name]
+    except KeyError:
+        raise ValueError(
+            f"the environment variable {name or '(no name)'} is not set; "
+            f"set it before the start (export {name or 'NAME'}=…), or use file:PATH"
+        ) from None
+
+
+def _from_file(name: str, surroundings: Surroundings) -> str:
+    path = surroundings.home / name
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_SECRET_FILE_BYTES + 1)
+        if len(content) > MAX_SECRET_FILE_BYTES:
+            raise ValueError(f"the file {path} is larger than {MAX_SECRET_FILE_BYTES} bytes")
+        return content.decode()
+    except UnicodeDecodeError:
+        raise ValueError(f"the file {path} is not UTF-8 text") from None
+    except OSError as error:
+        raise ValueError(
+            f"the file {path} can't be read ({error.strerror}); write the secret into it"
+        ) from None
+
+
+def _resolve_target(value: Any, info: ValidationInfo) -> Secret:
+    # `file://PATH` is a target that appends to a file; `file:PATH` refers to a secret.
+    if isinstance(value, str) and value.startswith("file://"):
+        if value == "file://":
+            raise ValueError("file:// needs a path: file://data/messages.jsonl")
+        return Secret(value)
+    return resolve_secret(value, info)
+
+
+SecretValue = Annotated[Secret, PlainValidator(resolve_secret), PlainSerializer(str)]
+"""A secret, by reference or literal."""
+
+TargetUrl = Annotated[Secret, PlainValidator(_resolve_target), PlainSerializer(str)]
+"""An Apprise URL, or `file://PATH`; a secret, since such URLs carry tokens and passwords."""
