@@ -14,6 +14,7 @@ from receiver.settings.model import (
     SourceSettings,
     StoreSettings,
 )
+from receiver.settings.secrets import is_sensitive, secrets_of, sensitive_values
 from receiver.settings.values import Rate, Secret, format_duration, parse_duration
 
 __all__ = [
@@ -33,7 +34,10 @@ __all__ = [
     "SourceSettings",
     "StoreSettings",
     "format_duration",
+    "is_sensitive",
     "load",
     "load_settings",
     "parse_duration",
+    "secrets_of",
+    "sensitive_values",
 ]

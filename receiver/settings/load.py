@@ -4,7 +4,7 @@ import json
 import os
 import re
 import tomllib
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,8 +13,8 @@ from receiver.errors import ConfigError
 from receiver.settings.locate import locate
 from receiver.settings.model import Settings, validate
 from receiver.settings.problems import KeyPath, Origins, Problem, dotted, name_hint
+from receiver.settings.secrets import find_warnings
 from receiver.settings.values import Surroundings
-from receiver.settings.warn import find_warnings
 
 CONFIG_FILE = "config/clarihook.toml"
 MAX_CONFIG_BYTES = 1_048_576
@@ -70,7 +70,7 @@ def load(
     settings, faults = validate(data, Surroundings(folder, environ))
     problems += faults
     if settings is None or problems:
-        raise ConfigError(*(_line(problem, origins, shown) for problem in problems))
+        raise ConfigError(*dict.fromkeys(_line(p, origins, shown) for p in problems))
     return Loaded(settings=settings, origins=origins, warnings=find_warnings(settings, origins))
 
 
@@ -136,10 +136,11 @@ def _apply_environment(
         if section not in sections:
             hint = name_hint(section, sections)
             problems.append(Problem(path, f"no such section; {hint}"))
-        elif not _put(data, path, _variable_value(environ[variable])):
+        elif not _put(data, path, value := _variable_value(environ[variable])):
             problems.append(Problem(path, "can't be set one by one; set CLARIHOOK_ROUTES as JSON"))
         else:
             _claim(origins, path, variable)
+            origins.update(dict.fromkeys(_inner_paths(value, path), variable))
     return problems
 
 
@@ -164,6 +165,18 @@ def _variable_value(text: str) -> Any:
     return text
 
 
+def _inner_paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
+    """The path of everything inside a list or table."""
+    inside: Iterable[tuple[str | int, Any]] = ()
+    if isinstance(value, dict):
+        inside = value.items()
+    elif isinstance(value, list):
+        inside = enumerate(value)
+    for key, element in inside:
+        yield (*path, key)
+        yield from _inner_paths(element, (*path, key))
+
+
 def _apply_overrides(data: dict[str, Any], origins: Origins, overrides: Mapping[str, Any]) -> None:
     for key, value in overrides.items():
         if value is not None:
@@ -186,8 +199,8 @@ def _put(data: dict[str, Any], path: tuple[str, ...], value: Any) -> bool:
 
 def _claim(origins: Origins, path: KeyPath, giver: str) -> None:
     """Note that `giver` set the key at `path`, and with it all that stood under it."""
-    for under in [known for known in origins if known[: len(path)] == path]:
-        del origins[under]
+    for key in [known for known in origins if known[: len(path)] == path]:
+        del origins[key]
     origins[path] = giver
     for depth in range(1, len(path)):
         origins.setdefault(path[:depth], giver)

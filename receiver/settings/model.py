@@ -171,19 +171,34 @@ class SourceSettings(Section):
     header: Text | None = None
     """The header that holds the signature."""
     prefix: str | None = None
-    """What stands before the signature in that header, such as "sha256="."""
-    digest: Literal["sha1", "sha256", "sha384", "sha512"] | None = None
-    """The hash of the HMAC."""
-    encoding: Literal["hex", "base64"] | None = None
-    """How the signature is written."""
+    """What stands before a signature that fills its header, such as "sha256="."""
+    elements: str | None = None
+    """The form of a header that is a list, such as "t={timestamp},v1={signature}"."""
+    digest: Text | None = None
+    """The hash of the HMAC, such as "sha256"."""
+    encoding: Text | None = None
+    """How the signature is written: "hex" or "base64"."""
     signed: Text | None = None
-    """What is signed, such as "{timestamp}.{body}"; {id} is the message id."""
-    timestamp_header: Text | None = None
+    """What is signed, from {body}, {timestamp} and {id}, such as "{timestamp}.{body}"."""
+    timestamp_header: str | None = None
     """The header that holds the time of signing."""
-    timestamp_format: Literal["unix", "unix_ms", "iso8601"] | None = None
-    """How that time is written."""
-    id_header: Text | None = None
+    timestamp_format: Text | None = None
+    """How that time is written, such as "seconds" or "milliseconds"."""
+    id_header: str | None = None
     """The header that holds the message id."""
+    key_encoding: Text | None = None
+    """How the secrets are written: "text", "base64" or "hex"."""
+
+    @property
+    def scheme_options(self) -> dict[str, Any]:
+        """What `SchemeSpec` takes: `SchemeSpec(**source.scheme_options)`."""
+        names = SourceSettings.model_fields
+        overrides = list(names)[list(names).index("header") :]
+        return {
+            "scheme": self.scheme,
+            "tolerance_seconds": self.tolerance.total_seconds(),
+            **{name: getattr(self, name) for name in overrides},
+        }
 
 
 class ClaribiSettings(Section):

@@ -1,4 +1,4 @@
-"""What is legal in settings but unwise; `clarihook config check` shows it."""
+"""Which settings are secrets, and which of them are kept unwisely."""
 
 import stat
 from collections.abc import Iterator
@@ -25,6 +25,22 @@ def secrets_of(settings: Settings) -> Iterator[tuple[KeyPath, Secret]]:
             yield ("channels", name, "urls", index), url
 
 
+def is_sensitive(path: KeyPath, secret: Secret) -> bool:
+    """Whether the value has to be hidden: a database without a password or a plain file has not."""
+    if path == ("store", "url"):
+        return bool(urlsplit(secret.get_secret_value()).password)
+    return not secret.get_secret_value().startswith("file://")
+
+
+def sensitive_values(settings: Settings) -> frozenset[str]:
+    """Every secret's value: what no log line may contain."""
+    return frozenset(
+        secret.get_secret_value()
+        for path, secret in secrets_of(settings)
+        if is_sensitive(path, secret)
+    )
+
+
 def find_warnings(settings: Settings, origins: Origins) -> tuple[str, ...]:
     """One line for each secret written out in the file, and each secret file open to others."""
     warnings = []
@@ -32,7 +48,7 @@ def find_warnings(settings: Settings, origins: Origins) -> tuple[str, ...]:
         place = origins.place(path) or "default"
         if secret.reference is None:
             # A literal in a variable is where the system keeps its secrets: nothing to warn of.
-            if ".toml:" in place and _is_sensitive(path, secret):
+            if ".toml:" in place and is_sensitive(path, secret):
                 warnings.append(
                     f"{place}: {dotted(path)}: the secret itself stands in the file; "
                     'write "env:NAME" or "file:PATH" instead'
@@ -40,13 +56,6 @@ def find_warnings(settings: Settings, origins: Origins) -> tuple[str, ...]:
         elif secret.reference.startswith("file:"):
             warnings += _open_to_others(settings.path(secret.reference.removeprefix("file:")))
     return tuple(dict.fromkeys(warnings))
-
-
-def _is_sensitive(path: KeyPath, secret: Secret) -> bool:
-    """Whether the value has to be hidden: a database without a password and a file have not."""
-    if path == ("store", "url"):
-        return bool(urlsplit(secret.get_secret_value()).password)
-    return not secret.get_secret_value().startswith("file://")
 
 
 def _open_to_others(file: Path) -> list[str]:

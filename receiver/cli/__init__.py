@@ -1,0 +1,125 @@
+"""The `clarihook` command: its table of commands, and the way every one of them ends.
+
+A command's module is imported when the command is run, so `clarihook --help` and `--version`
+cost no more than this file.
+"""
+
+import os
+import sys
+import traceback
+from importlib import import_module
+from pathlib import Path
+from typing import Annotated, Any, NamedTuple
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from receiver.errors import ClarihookError, ConfigError, UsageError
+
+
+class Entry(NamedTuple):
+    """One line of the table of commands."""
+
+    target: str
+    """`module:attribute`: a function is a command, a `typer.Typer` is a group of commands."""
+    help: str
+
+
+COMMANDS: dict[str, Entry] = {
+    "init": Entry("receiver.cli.init:init", "Make a folder ready to serve."),
+    "config": Entry("receiver.cli.config:app", "Check and show the settings."),
+}
+"""Every command, in the order in which `clarihook --help` lists them."""
+
+
+class CommandTable(TyperGroup):
+    """The root: lists the table's commands without importing them, loads the one that is run."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        for name, entry in COMMANDS.items():
+            self.commands[name] = TyperCommand(name, help=entry.help)
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The command that `args` begins with, loaded; a mistyped name gets a hint by typer."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load_command(name) if name in COMMANDS else command, rest
+
+
+def load_command(name: str) -> Any:
+    """Import the command's module and make the command."""
+    module, _, attribute = COMMANDS[name].target.partition(":")
+    target = getattr(import_module(module), attribute)
+    if isinstance(target, typer.Typer):
+        command: Any = typer.main.get_group(target)
+        command.no_args_is_help = True
+    else:
+        single = typer.Typer(add_completion=False, rich_markup_mode="rich")
+        single.command(name)(target)
+        command = typer.main.get_command(single)
+    command.name = name
+    return command
+
+
+app = typer.Typer(
+    cls=CommandTable,
+    no_args_is_help=True,
+    rich_markup_mode="rich",
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+
+
+def _print_version(wanted: bool) -> None:
+    if wanted:
+        from receiver import __version__  # noqa: PLC0415 - only this option needs it
+
+        typer.echo(f"clarihook {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    home: Annotated[
+        Path | None,
+        typer.Option(
+            "--home",
+            metavar="DIR",
+            envvar="CLARIHOOK_HOME",
+            help="The deployment's folder: config/, handlers/, data/. "
+            "Default: the working directory. Every command takes it too.",
+        ),
+    ] = None,
+    version: Annotated[
+        bool,
+        typer.Option(
+            "--version", is_eager=True, callback=_print_version, help="Print the version."
+        ),
+    ] = False,
+) -> None:
+    """Receive signed webhooks, store each one durably, handle it, tell people, replay it.
+
+    Begin with: clarihook init my-hooks
+    """
+
+
+def main() -> None:
+    """Run the command line; ends the process with 0 done, 1 it failed, 2 usage or settings."""
+    try:
+        typer.main.get_command(app)(prog_name="clarihook")
+    except ClarihookError as error:
+        _end(error, 2 if isinstance(error, ConfigError | UsageError) else 1)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except Exception as error:
+        if os.environ.get("CLARIHOOK_DEBUG") == "1":
+            traceback.print_exc()
+        hint = "this is a bug in clarihook; CLARIHOOK_DEBUG=1 shows where it happened"
+        _end(f"{type(error).__name__}: {error}\n{hint}", 1)
+
+
+def _end(error: Exception | str, status: int) -> None:
+    from receiver.cli.output import print_error  # noqa: PLC0415 - rich, only when it is needed
+
+    print_error(error)
+    sys.exit(status)
