@@ -4,6 +4,7 @@ A command's module is imported when the command is run, so `clarihook --help` an
 cost no more than this file.
 """
 
+import io
 import os
 import sys
 import traceback
@@ -105,6 +106,8 @@ def root(
 
 def main() -> None:
     """Run the command line; ends the process with 0 done, 1 it failed, 2 usage or settings."""
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack what data has
     try:
         typer.main.get_command(app)(prog_name="clarihook")
     except ClarihookError as error:

@@ -1,7 +1,6 @@
 """What commands print: tables, one JSON document, errors. No data reaches the terminal raw."""
 
 import json
-import re
 import sys
 from collections.abc import Iterable, Sequence
 from typing import Any
@@ -11,25 +10,9 @@ from rich.table import Table
 from rich.text import Text
 
 from receiver.errors import ConfigError
-
-_UNPRINTABLE = re.compile(
-    # Controls, line separators, direction overrides (they make text read as other text), and
-    # lone surrogates, which no terminal's encoding can hold.
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u200e\u200f\u202a-\u202e\u2066-\u2069\ud800-\udfff]"
-)
-_ESCAPABLE_IN_JSON = re.compile(_UNPRINTABLE.pattern.replace("\x00-\x1f", ""))
-"""json.dumps escapes the other controls in strings; those outside are its own layout."""
+from receiver.printable import printable
 
 _PIPE_WIDTH = 10_000
-
-
-def printable(text: object) -> str:
-    r"""The text with everything escaped that could move the cursor, recolour, or hide.
-
-    >>> printable("a\x1b[31mb\nc")
-    'a\\x1b[31mb\\nc'
-    """
-    return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
 
 
 def console(*, stderr: bool = False) -> Console:
@@ -53,9 +36,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> Non
 
 
 def print_json(value: Any) -> None:
-    """The value as one indented JSON document; what JSON does not know becomes a string."""
-    text = json.dumps(value, indent=2, ensure_ascii=False, default=str)
-    print(_ESCAPABLE_IN_JSON.sub(lambda found: f"\\u{ord(found[0]):04x}", text))
+    """The value as one indented JSON document; what JSON does not know becomes a string.
+
+    It is ASCII, so nothing in it can steer a terminal and every encoding can hold it.
+    """
+    print(json.dumps(value, indent=2, default=str))
 
 
 def print_error(error: Exception | str) -> None:
