@@ -183,7 +183,9 @@ class CreditsLowData(EventData):
     percent: Maybe[float] = Field(
         default=None, validation_alias=AliasChoices("percent", "percentage", "percent_remaining")
     )
-    threshold: Maybe[float] = None
+    threshold: Maybe[float] = Field(
+        default=None, validation_alias=AliasChoices("threshold", "threshold_percent")
+    )
 
 
 class CreditsLow(ClariBIEvent):

@@ -7,13 +7,12 @@ from collections.abc import Collection, Iterable
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
-import structlog
-
 from receiver.errors import ConfigError
 from receiver.model import Attachment, Event, Message, MessageFormat, Severity
 
-if TYPE_CHECKING:  # both are slow to import, and most handlers use neither
+if TYPE_CHECKING:  # slow to import, and many handlers use none of them
     import httpx2
+    import structlog
 
     from claribi import AsyncClariBI
 
@@ -138,6 +137,8 @@ class Context:
     def log(self) -> "structlog.typing.FilteringBoundLogger":
         """A structured logger that already says which handler, event and attempt this is."""
         if self._log is None:
+            import structlog  # noqa: PLC0415 - takes 0.1 s, which `--version` need not pay
+
             self._log = structlog.get_logger("receiver.handlers").bind(
                 handler=self._handler_name, event_id=self.event.id, attempt=self.attempt
             )

@@ -9,15 +9,15 @@ from datetime import timedelta
 from typing import Any, Never, TypeVar
 
 from receiver.errors import HandlerLoadError
+from receiver.settings.values import parse_duration
 
 Func = TypeVar("Func", bound=Callable[..., Any])
 Duration = str | float | timedelta
-"""`"30s"`, `"250ms"`, `"2m"`, `"1h"`, `"1d"`, a number of seconds, or a `timedelta`."""
+"""`"30s"`, `"250ms"`, `"1h30m"`, a number of seconds, or a `timedelta`."""
 
 MARK = "__clarihook_on__"
 """On a function: its registrations. In a module: its functions that have registrations."""
 
-_UNIT_SECONDS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _OPTIONS = ("attempts", "timeout", "key", "name", "concurrency", "schedule")
 
 
@@ -69,7 +69,7 @@ def on(
             patterns=tuple(_pattern(each) for each in (pattern, *patterns)),
             name=_name(name),
             attempts=_count("attempts", attempts),
-            timeout_seconds=_positive_seconds("timeout", timeout),
+            timeout_seconds=None if timeout is None else _seconds("timeout", timeout),
             key=_key(key),
             concurrency=_count("concurrency", concurrency),
             schedule_seconds=_schedule(schedule),
@@ -89,20 +89,6 @@ def on(
         return func
 
     return register
-
-
-def parse_duration(value: Duration) -> float:
-    """A duration in seconds; ValueError if it is none."""
-    if isinstance(value, timedelta):
-        return value.total_seconds()
-    if isinstance(value, int | float) and not isinstance(value, bool):
-        return float(value)
-    match = re.fullmatch(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)", value) if isinstance(value, str) else None
-    if match is None:
-        raise ValueError(
-            f'{value!r} is no duration; write "30s", "5m", "1h" or a number of seconds'
-        )
-    return float(match[1]) * _UNIT_SECONDS[match[2]]
 
 
 def check_name(name: str) -> str:
@@ -138,14 +124,12 @@ def _count(option: str, value: Any) -> int | None:
     raise ValueError(f"{option} = {value!r}: give a whole number, 1 or more")
 
 
-def _positive_seconds(option: str, value: Duration | None) -> float | None:
-    if value is None:
-        return None
+def _seconds(option: str, value: Duration) -> float:
     try:
-        seconds = parse_duration(value)
+        seconds = parse_duration(value).total_seconds()
     except ValueError as problem:
-        raise ValueError(f"{option}: {problem}") from None
-    if not 0 < seconds < float("inf"):
+        raise ValueError(f"{option} = {value!r}: {problem}") from None
+    if seconds <= 0:
         raise ValueError(f"{option} = {value!r}: give more than 0")
     return seconds
 
@@ -155,8 +139,7 @@ def _schedule(waits: Sequence[Duration] | None) -> tuple[float, ...] | None:
         return None
     if isinstance(waits, str) or not waits:
         raise ValueError('schedule: give a list of durations, like ["5s", "30s", "2m"]')
-    seconds = tuple(_positive_seconds("schedule", wait) for wait in waits)
-    return tuple(wait for wait in seconds if wait is not None)
+    return tuple(_seconds("schedule", wait) for wait in waits)
 
 
 def _key(key: Any) -> str | None:

@@ -1,5 +1,6 @@
 """Finding handlers: in folders of files, and in installed packages that were allowed by name."""
 
+import difflib
 import hashlib
 import importlib.metadata
 import os
@@ -54,7 +55,12 @@ class Registry:
         return next((p for p in self.problems if name.startswith(f"{p.prefix}.")), None)
 
     def without(self, names: Collection[str]) -> "Registry":
-        """The same registry with some handlers turned off."""
+        """The same registry with some handlers turned off; HandlerLoadError if one is unknown."""
+        for name in names:
+            if name not in self._by_name and self.problem_of(name) is None:
+                near = difflib.get_close_matches(name, self._by_name, 1)
+                hint = f"did you mean {near[0]!r}?" if near else "see `clarihook handlers list`"
+                raise HandlerLoadError(f"disabled: there is no handler {name!r}; {hint}")
         return Registry((h for h in self.handlers if h.name not in names), self.problems)
 
     def _find_matching(self, event_type: str) -> tuple[Handler, ...]:
