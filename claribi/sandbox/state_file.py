@@ -1,0 +1,33 @@
+"""The state as a JSON file: read at start, replaced whole after changes."""
+
+import os
+from pathlib import Path
+
+from pydantic import ValidationError
+
+from claribi.sandbox.records import State
+from claribi.sandbox.seed import seed_state
+
+
+class StateFileError(Exception):
+    """The file holds no state of a sandbox; the text says what to do."""
+
+
+def load(path: Path | None) -> State:
+    """The state in the file, or a fresh one if there is no file yet. Raises StateFileError."""
+    if path is None or not path.exists():
+        return seed_state()
+    try:
+        return State.model_validate_json(path.read_bytes())
+    except (ValidationError, OSError) as error:
+        msg = f"{path} can't be read as a sandbox's state; delete it to start afresh: {error}"
+        raise StateFileError(msg) from error
+
+
+def save(path: Path, text: str) -> None:
+    """Replace the file in one step, so that a reader never sees half of it. Owner only: 0600."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f"{path.name}.new")
+    with os.fdopen(os.open(draft, os.O_CREAT | os.O_WRONLY | os.O_TRUNC, 0o600), "w") as file:
+        file.write(text)
+    draft.replace(path)
