@@ -4,6 +4,7 @@ The words under a setting are what docs/configuration.md says of it. Durations a
 a TOML file says "30s", "5m", "90d", or a number of seconds.
 """
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -82,6 +83,12 @@ def _http_url(text: str) -> str:
     return text
 
 
+def _key_style(style: str) -> str:
+    if not re.fullmatch(r"x-api-key|api-key|bearer|header:[A-Za-z0-9_-]+", style):
+        raise ValueError('must be "x-api-key", "api-key", "bearer" or "header:NAME"')
+    return style
+
+
 class Section(BaseModel):
     """A table of settings: frozen, and closed to unknown keys."""
 
@@ -150,7 +157,8 @@ class SourceSettings(Section):
     """A sender of webhooks; its path is /hooks/NAME."""
 
     scheme: SchemeName
-    """How the sender signs. The keys below from `header` on override parts of the scheme."""
+    """How the sender signs: "claribi", "standard", "github", "stripe", "slack", "shopify", "hmac",
+    or "none"."""
     secrets: Annotated[
         tuple[Annotated[SecretValue, AfterValidator(_long_enough)], ...],
         BeforeValidator(one_or_many),
@@ -214,8 +222,8 @@ class ClaribiSettings(Section):
     """That user's password."""
     totp: SecretValue | None = None
     """That user's base32 secret of two-factor login, if it is on."""
-    api_key_style: Literal["bearer", "api-key", "x-api-key"] = "bearer"
-    """The header that carries the key: Authorization: Bearer, Authorization: Api-Key, X-API-Key."""
+    api_key_style: Annotated[str, AfterValidator(_key_style)] = "x-api-key"
+    """How the key is sent: "x-api-key", "api-key" or "bearer" (Authorization), "header:NAME"."""
     timeout: PositiveDuration = parse_duration("30s")
     """How long one call may take."""
 
@@ -262,9 +270,9 @@ class LogSettings(Section):
     """What the process logs, to standard error."""
 
     level: Literal["debug", "info", "warning", "error"] = "info"
-    """The least severe lines that are written."""
+    """One of "debug", "info", "warning" or "error": less severe lines are not written."""
     format: Literal["auto", "json", "console"] = "auto"
-    """"json", "console", or "auto": console on a terminal, JSON elsewhere."""
+    """One of "json", "console", or "auto": console on a terminal, JSON elsewhere."""
 
 
 class Settings(Section):
