@@ -22,6 +22,7 @@ from claribi.sandbox.world import Call, World
 log = logging.getLogger(__name__)
 
 PREFIX = "/api/"
+MAX_CALLERS = 10_000
 
 
 class Gate:
@@ -105,7 +106,10 @@ class Limiter:
         if now >= began + limit.window_seconds:
             began, calls = now, 0
         ends = began + limit.window_seconds
+        self.windows.pop(who, None)
         self.windows[who] = (began, calls + 1)
+        if len(self.windows) > MAX_CALLERS:
+            del self.windows[next(iter(self.windows))]
         headers = {
             "X-RateLimit-Limit": str(limit.requests),
             "X-RateLimit-Remaining": str(max(0, limit.requests - calls - 1)),

@@ -6,6 +6,7 @@ from contextlib import AbstractAsyncContextManager
 from datetime import timedelta
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import TypeVar
 
 from pydantic import JsonValue
 
@@ -15,6 +16,10 @@ from claribi.sandbox.seed import seed_state
 from claribi.sandbox.signing import Signer
 from claribi.sandbox.worker import Worker
 from claribi.sandbox.world import Call, RateLimit, World
+
+FIRST_ATTEMPT_SECONDS = 60
+
+T = TypeVar("T")
 
 
 class Sandbox:
@@ -71,45 +76,58 @@ class Sandbox:
     def fail_next(self, n: int = 1, status: int = 503, **fault: object) -> None:
         """Let the next `n` calls fail. Further keywords: the fields of `Fault`."""
         planned = Fault.model_validate({"count": n, "status": status, **fault})
-        self.world.faults.append(planned)
+        self._change(lambda: self.world.faults.append(planned))
+
+    def clear_faults(self) -> None:
+        """Let nothing fail that was planned to, and was not yet."""
+        self._change(self.world.faults.clear)
 
     def fail_next_job(self, kind: JobKind, error: str = "The connection was lost") -> None:
         """Let the next sync or report that is started end in failure."""
-        self.state.failing_jobs.setdefault(kind, []).append(error)
+        self._change(lambda: self.state.failing_jobs.setdefault(kind, []).append(error))
 
     def set_rate_limit(self, requests: int | None, window_seconds: int = 60) -> None:
         """Allow so many calls per window and credential; None takes the limit away."""
-        limit = (
+        self.world.rate_limit = (
             None
             if requests is None
             else RateLimit(requests=requests, window_seconds=window_seconds)
         )
-        self.world.rate_limit = limit
 
     def expire_tokens(self, *, refresh: bool = False) -> None:
-        """Let every access token issued so far be expired; and with `refresh` those too."""
-        self.state.access_generation += 1
-        self.state.refresh_generation += refresh
+        """Let every access token issued so far be expired; with `refresh`, those tokens too."""
+
+        def expire() -> None:
+            self.state.access_generation += 1
+            self.state.refresh_generation += refresh
+
+        self._change(expire)
 
     # Time, credits, events
 
     def advance(self, span: timedelta) -> None:
         """Move the sandbox's time forward: tokens expire, jobs end, retries fall due."""
-        self.world.clock.advance(span)
-        self.world.bell.ring()
+        self._change(lambda: self.world.clock.advance(span))
 
     def set_credits(self, remaining: int) -> None:
-        """Set the balance; below 10 % this sends `billing.credits_low`."""
-        balance.set_remaining(self.world, remaining)
+        """Set the balance; falling below 10 % sends `billing.credits_low`."""
+        self._change(lambda: balance.set_remaining(self.world, remaining))
 
     async def fire(self, event_type: str, **data: JsonValue) -> list[Delivery]:
         """Send an event to every webhook, and wait until each was tried once.
 
         `data` goes over the believable data of a known event type; any type may be sent.
         """
-        filled = events.example_data(self.world, event_type) | data
-        made = events.emit(self.world, event_type, filled)
-        await self._until(lambda: all(one.attempts for one in made), 60)
+
+        def emit() -> list[Delivery]:
+            filled = events.example_data(self.world, event_type) | data
+            return events.emit(self.world, event_type, filled)
+
+        made = self._change(emit)
+        await self._until(
+            lambda: all(one.attempts or one.status != "pending" for one in made),
+            FIRST_ATTEMPT_SECONDS,
+        )
         return made
 
     async def drain(self, timeout_seconds: float = 30) -> bool:
@@ -130,29 +148,37 @@ class Sandbox:
 
         A signer of its own isn't kept in the state file; after a restart the secret signs.
         """
-        webhook = Webhook(
-            id=self.state.next_id("webhook"),
-            url=url,
-            secret=secret or self.webhook_secret,
-            events=list(events),
-        )
-        self.state.webhooks[webhook.id] = webhook
-        if signer is not None:
-            self.world.signers[webhook.id] = signer
-        self.world.bell.ring()
-        return webhook
+
+        def add() -> Webhook:
+            webhook = Webhook(
+                id=self.state.next_id("webhook"),
+                url=url,
+                secret=secret or self.webhook_secret,
+                events=list(events),
+            )
+            self.state.webhooks[webhook.id] = webhook
+            if signer is not None:
+                self.world.signers[webhook.id] = signer
+            return webhook
+
+        return self._change(add)
 
     def remove_webhook(self, webhook_id: int) -> bool:
         """Send nothing more there; whether it was registered."""
-        self.world.signers.pop(webhook_id, None)
-        self.world.bell.ring()
-        return self.state.webhooks.pop(webhook_id, None) is not None
+
+        def remove() -> bool:
+            self.world.signers.pop(webhook_id, None)
+            return self.state.webhooks.pop(webhook_id, None) is not None
+
+        return self._change(remove)
 
     def reset(self) -> None:
         """Back to the seeded state, real time and no faults; only the webhooks stay."""
-        world, old = self.world, self.world.state
-        fresh = seed_state()
-        # Ids go on, so that nothing late from before can be taken for something new.
+        self._change(self._reset)
+
+    def _reset(self) -> None:
+        world, old, fresh = self.world, self.world.state, seed_state()
+        # These numbers go on, so that nothing late from before is taken for something new.
         fresh.sequences |= {name: old.sequences.get(name, 0) for name in ("webhook", "delivery")}
         fresh.webhooks, fresh.last_event_ms = old.webhooks, old.last_event_ms
         world.state = fresh
@@ -160,7 +186,12 @@ class Sandbox:
         world.faults.clear()
         world.calls.clear()
         world.rate_limit = None
-        world.bell.ring()
+
+    def _change(self, action: Callable[[], T]) -> T:
+        """Do it in the worker's thread, then let everybody look."""
+        result = self._worker.do(action)
+        self.world.bell.ring()
+        return result
 
     def _is_busy(self) -> bool:
         return bool(self.state.jobs) or any(one.status == "pending" for one in self.deliveries)

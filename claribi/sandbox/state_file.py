@@ -14,14 +14,22 @@ class StateFileError(Exception):
 
 
 def load(path: Path | None) -> State:
-    """The state in the file, or a fresh one if there is no file yet. Raises StateFileError."""
-    if path is None or not path.exists():
-        return seed_state()
+    """The state in the file, or a fresh one if there is no file yet.
+
+    Raises StateFileError if the file holds something else, or can't be written.
+    """
     try:
-        return State.model_validate_json(path.read_bytes())
-    except (ValidationError, OSError) as error:
-        msg = f"{path} can't be read as a sandbox's state; delete it to start afresh: {error}"
+        if path is None:
+            return seed_state()
+        state = State.model_validate_json(path.read_bytes()) if path.exists() else seed_state()
+        save(path, state.model_dump_json())
+    except OSError as error:
+        msg = f"{path}: {error.strerror}; name a file that can be read and written"
         raise StateFileError(msg) from error
+    except ValidationError as error:
+        msg = f"{path} is not a sandbox's state; delete it to start afresh, or name another file"
+        raise StateFileError(msg) from error
+    return state
 
 
 def save(path: Path, text: str) -> None:
