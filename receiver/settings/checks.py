@@ -6,11 +6,13 @@ settings are wrong: a user gets every fault in one go.
 
 import re
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_address
 from typing import Any
 
 from receiver.settings.problems import KeyPath, Problem, name_hint
 
-LOOPBACK_HOSTS = frozenset({"127.0.0.1", "::1", "localhost"})
+_YES = frozenset({"true", "1", "yes", "on", "t", "y"})
+"""How an environment variable may say true; the same words that pydantic takes."""
 
 _CEL_PLACE = re.compile(r"ERROR: <input>:(\d+):(\d+): (?:Syntax error: )?(.+)")
 _DEDUPE = re.compile(r"body|header:[!#$%&'*+.^_`|~0-9A-Za-z-]+|json:(/.*)?", re.ASCII)
@@ -83,14 +85,21 @@ def _check_source(
             yield Problem((*path, "secrets"), text)
         return
     host = _table(data, "server").get("host", "127.0.0.1")
-    if source.get("insecure") not in (True, "true", "1"):
+    if str(source.get("insecure")).lower() not in _YES:
         text = '"none" accepts forged events; set a scheme, or insecure = true to accept them'
         yield Problem((*path, "scheme"), text)
-    elif host not in LOOPBACK_HOSTS:
+    elif not _is_loopback(str(host)):
         text = f'"none" is only for a loopback address, and server.host is "{host}"; set a scheme'
         yield Problem((*path, "scheme"), text)
     if source.get("secrets"):
         yield Problem((*path, "secrets"), 'are not used with scheme = "none"; set a scheme')
+
+
+def _is_loopback(host: str) -> bool:
+    try:
+        return host == "localhost" or ip_address(host).is_loopback
+    except ValueError:
+        return False
 
 
 def _check_route(

@@ -57,8 +57,8 @@ def load(
     shown = _relative_to_here(file)
 
     text = _read(file, shown)
-    data = _parse(text, shown)
-    origins = Origins({path: f"{shown}:{line}" for path, line in locate(text).items()})
+    data, lines = _parse(text, shown)
+    origins = Origins({path: f"{shown}:{line}" for path, line in lines.items()})
     problems = _apply_environment(data, origins, environ)
     _apply_overrides(data, origins, overrides or {})
     if not file.exists() and not data.get("sources"):
@@ -92,7 +92,7 @@ def _read(file: Path, shown: str) -> str:
             content = stream.read(MAX_CONFIG_BYTES + 1)
         if len(content) > MAX_CONFIG_BYTES:
             raise ConfigError(f"{shown}: is larger than {MAX_CONFIG_BYTES} bytes; is it the file?")
-        return content.decode()
+        return content.decode("utf-8-sig")  # some editors begin a file with a mark
     except FileNotFoundError:
         return ""
     except UnicodeDecodeError as error:
@@ -102,9 +102,10 @@ def _read(file: Path, shown: str) -> str:
         raise ConfigError(f"{shown}: can't be read: {error.strerror}") from None
 
 
-def _parse(text: str, shown: str) -> dict[str, Any]:
+def _parse(text: str, shown: str) -> tuple[dict[str, Any], dict[KeyPath, int]]:
+    """The file's values, and the line of each."""
     try:
-        return tomllib.loads(text)
+        return tomllib.loads(text), locate(text)
     except RecursionError:
         raise ConfigError(f"{shown}: is nested too deeply; clarihook needs 3 levels") from None
     except ValueError as error:
@@ -160,7 +161,7 @@ def _variable_value(text: str) -> Any:
     if text.startswith("["):
         try:
             return json.loads(text)
-        except ValueError:
+        except (ValueError, RecursionError):
             pass
     return text
 
