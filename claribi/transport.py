@@ -1,0 +1,278 @@
+"""One request over the network: the only place that knows httpx2.
+
+The logic above is written once, as coroutines that wait only for the `IO` that they are given.
+With `AsyncIO` these waits are real; with `BlockingIO` each of them blocks and returns at once,
+so that `claribi.blocking.run` can drive the same coroutine without an event loop.
+"""
+
+import asyncio
+import threading
+import time
+import zlib
+from collections.abc import Awaitable, Callable, Coroutine
+from concurrent.futures import Future
+from dataclasses import dataclass, field
+from typing import Any, Protocol
+
+import httpx2
+
+from claribi.answers import Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HttpRequest:
+    """One request, complete. Its `repr` has no headers and no body: they hold secrets."""
+
+    method: str
+    url: str
+    headers: dict[str, str] = field(repr=False)
+    content: bytes | None = field(repr=False)
+    connect_seconds: float
+    read_seconds: float
+    total_seconds: float
+    max_body_bytes: int
+
+
+class NotSentError(Exception):
+    """The server saw nothing of the request. The text is fit to show."""
+
+
+class LostError(Exception):
+    """The request was sent, at least in part, and no complete answer came."""
+
+    def __init__(self, text: str, *, timed_out: bool = False) -> None:
+        super().__init__(text)
+        self.timed_out = timed_out
+
+
+class BadAnswerError(Exception):
+    """A complete answer came that can't be taken: too large, or badly compressed."""
+
+    def __init__(self, text: str, status: int) -> None:
+        super().__init__(text)
+        self.status = status
+
+
+class IO(Protocol):
+    """What the logic waits for."""
+
+    async def send(self, request: HttpRequest) -> Reply:
+        """The answer; raises NotSentError, LostError or BadAnswerError."""
+
+    async def sleep(self, seconds: float) -> None:
+        """Wait."""
+
+    async def once(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """Run `work`, or wait for the run that is under way and share its outcome."""
+
+    async def close(self) -> None:
+        """Close all connections."""
+
+
+# A pool's idle connection is dropped before a usual server drops it (uvicorn's 5 s): a request
+# written to a connection that is just being closed has an unknown outcome.
+_KEEPALIVE_SECONDS = 4.0
+DEFAULT_MAX_CONNECTIONS = 10
+_OUT_OF_TIME = "no complete answer within the call's time"
+
+
+class AsyncIO:
+    """The network by asyncio."""
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        transport: httpx2.AsyncBaseTransport | None = None,
+        sleep: Callable[[float], Awaitable[object]] | None = None,
+    ) -> None:
+        self._client = httpx2.AsyncClient(limits=_limits(max_connections), transport=transport)
+        self._sleep = sleep or asyncio.sleep
+        self._flight: asyncio.Task[None] | None = None
+
+    async def send(self, request: HttpRequest) -> Reply:
+        """See `IO`. The whole exchange is cut off after `total_seconds`."""
+        try:
+            async with asyncio.timeout(request.total_seconds):
+                return await self._exchange(request)
+        except TimeoutError:
+            failure: NotSentError | LostError = LostError(_OUT_OF_TIME, timed_out=True)
+        except httpx2.TransportError as error:
+            failure = _failure(error)
+        # Raised out here, so that no exception chain leads to httpx2's request and its headers.
+        raise failure
+
+    async def _exchange(self, request: HttpRequest) -> Reply:
+        response = await self._client.send(_build(self._client, request), stream=True)
+        try:
+            body = _Body(response, request.max_body_bytes)
+            async for chunk in response.aiter_raw():
+                body.feed(chunk)
+            return body.reply()
+        finally:
+            await response.aclose()
+
+    async def sleep(self, seconds: float) -> None:
+        """See `IO`."""
+        await self._sleep(seconds)
+
+    async def once(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """See `IO`. A caller that is cancelled does not cancel the work that others wait for."""
+        if self._flight is None:
+            self._flight = asyncio.create_task(work(), name="claribi: renew the session")
+            self._flight.add_done_callback(self._land)
+        await asyncio.shield(self._flight)
+
+    def _land(self, flight: asyncio.Task[None]) -> None:
+        self._flight = None
+        if not flight.cancelled():
+            flight.exception()  # every caller may have been cancelled: nobody else would look
+
+    async def close(self) -> None:
+        """See `IO`."""
+        if self._flight is not None:
+            self._flight.cancel()
+            await asyncio.wait([self._flight])
+        await self._client.aclose()
+
+
+class BlockingIO:
+    """The network by blocking calls, for any number of threads. Its coroutines never suspend."""
+
+    def __init__(
+        self,
+        *,
+        max_connections: int,
+        transport: httpx2.BaseTransport | None = None,
+        sleep: Callable[[float], object] | None = None,
+    ) -> None:
+        self._client = httpx2.Client(limits=_limits(max_connections), transport=transport)
+        self._sleep = sleep or time.sleep
+        self._flight: Future[None] | None = None
+        self._lock = threading.Lock()
+
+    async def send(self, request: HttpRequest) -> Reply:
+        """See `IO`. `total_seconds` is looked at between two pieces of the body."""
+        ends_at = time.monotonic() + request.total_seconds
+        try:
+            response = self._client.send(_build(self._client, request), stream=True)
+            try:
+                body = _Body(response, request.max_body_bytes)
+                for chunk in response.iter_raw():
+                    body.feed(chunk)
+                    if time.monotonic() > ends_at:
+                        raise LostError(_OUT_OF_TIME, timed_out=True)
+                return body.reply()
+            finally:
+                response.close()
+        except httpx2.TransportError as error:
+            failure = _failure(error)
+        raise failure
+
+    async def sleep(self, seconds: float) -> None:
+        """See `IO`."""
+        self._sleep(seconds)
+
+    async def once(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
+        """See `IO`. The first thread works, the others wait for it."""
+        with self._lock:
+            flight, is_first = self._flight or Future[None](), self._flight is None
+            self._flight = flight
+        if not is_first:
+            flight.result()
+            return
+        try:
+            await work()
+        except BaseException as error:
+            self._land(flight, error)
+            raise
+        self._land(flight, None)
+
+    def _land(self, flight: "Future[None]", error: BaseException | None) -> None:
+        with self._lock:
+            self._flight = None
+        if error is None:
+            flight.set_result(None)
+        else:
+            flight.set_exception(error)
+
+    async def close(self) -> None:
+        """See `IO`."""
+        self._client.close()
+
+
+def _limits(max_connections: int) -> httpx2.Limits:
+    return httpx2.Limits(
+        max_connections=max_connections,
+        max_keepalive_connections=max_connections,
+        keepalive_expiry=_KEEPALIVE_SECONDS,
+    )
+
+
+def _build(client: httpx2.AsyncClient | httpx2.Client, request: HttpRequest) -> httpx2.Request:
+    limit = min(request.read_seconds, request.total_seconds)
+    return client.build_request(
+        request.method,
+        request.url,
+        headers=request.headers,
+        content=request.content,
+        timeout=httpx2.Timeout(
+            connect=min(request.connect_seconds, request.total_seconds),
+            read=limit,
+            write=limit,
+            # A place in the pool may be long in coming: the call's own deadline is the limit.
+            pool=request.total_seconds,
+        ),
+    )
+
+
+_NOT_SENT = (
+    httpx2.ConnectError,
+    httpx2.ConnectTimeout,
+    httpx2.PoolTimeout,
+    httpx2.ProxyError,
+    httpx2.UnsupportedProtocol,
+    httpx2.LocalProtocolError,
+)
+
+
+def _failure(error: httpx2.TransportError) -> NotSentError | LostError:
+    text = f"{type(error).__name__}: {error}" if str(error) else type(error).__name__
+    if isinstance(error, _NOT_SENT):
+        return NotSentError(text)
+    return LostError(text, timed_out=isinstance(error, httpx2.TimeoutException))
+
+
+class _Body:
+    """Collects an answer's body; its cap counts decompressed bytes, so no small bomb passes."""
+
+    def __init__(self, response: httpx2.Response, max_bytes: int) -> None:
+        self._response = response
+        self._max_bytes = max_bytes
+        self._chunks: list[bytes] = []
+        self._size = 0
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in {"identity", "gzip", ""}:
+            raise self._bad(f"it came with content-encoding {encoding!r}, which was not asked for")
+        self._gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
+
+    def feed(self, chunk: bytes) -> None:
+        if self._gunzip is not None:
+            try:
+                # One byte over what is left suffices to see that it is too much.
+                chunk = self._gunzip.decompress(chunk, self._max_bytes - self._size + 1)
+            except zlib.error:
+                raise self._bad("it is not gzip, though its header says so") from None
+        self._size += len(chunk)
+        if self._size > self._max_bytes:
+            raise self._bad(f"it is over {self._max_bytes} bytes (max_body_bytes)")
+        self._chunks.append(chunk)
+
+    def reply(self) -> Reply:
+        if self._gunzip is not None and self._size and not self._gunzip.eof:
+            raise self._bad("its gzip data end too early")
+        return Reply(self._response.status_code, self._response.headers, b"".join(self._chunks))
+
+    def _bad(self, text: str) -> BadAnswerError:
+        status = self._response.status_code
+        return BadAnswerError(f"the {status} answer can't be read: {text}", status)
