@@ -50,6 +50,7 @@ class HmacScheme:
         # Copying a keyed state is cheaper than keying a new one for every request.
         self._keyed = [hmac.new(key, digestmod=wire.digest) for key in keys]
         self._encode = ENCODINGS[wire.encoding]
+        self._size_bytes = len(self._encode(bytes(self._keyed[0].digest_size)))
         self._content = SignedContent(wire.signed)
         self._elements = Elements(wire.elements) if wire.elements else None
         self._read_value = self._read_list if self._elements else self._read_whole
@@ -156,9 +157,8 @@ class HmacScheme:
 
     def _refusal(self, signatures: list[bytes]) -> SignatureError:
         """Why none of these matched: `malformed` if none could match for any secret."""
-        size = len(self._signature(0, b""))
         alphabet = _ALPHABETS[self._wire.encoding]
-        if any(len(text) == size and not text.strip(alphabet) for text in signatures):
+        if any(len(text) == self._size_bytes and not text.strip(alphabet) for text in signatures):
             return SignatureError("mismatch", "signed with another secret, or changed on its way")
         return SignatureError("malformed", f"not a {self._wire.digest} in {self._wire.encoding}")
 

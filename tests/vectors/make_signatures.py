@@ -133,6 +133,10 @@ def special_standard() -> Iterator[Case]:
     yield Case(
         "HMAC keyed with the public key", STANDARD, forged, secrets=WHPK[:1], reason="unsupported"
     )
+    many = changed(ed, "Webhook-Signature", lambda v: b" ".join([v] * 9))
+    yield Case("nine v1a signatures", ED25519, many, reason="malformed")
+    eight = changed(ed, "Webhook-Signature", lambda v: b"v1a,AAAA " * 7 + v)
+    yield Case("genuine after seven v1a that are none", ED25519, eight)
     v2 = changed(good, "Webhook-Signature", lambda v: v.replace(b"v1,", b"v2,"))
     yield Case("only v2", STANDARD, v2, reason="unsupported")
     for name, change in (
