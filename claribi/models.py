@@ -40,8 +40,6 @@ from claribi.enums import (
 from claribi.errors import DecodeError, RequestInfo
 from claribi.secrets import MASK, is_secret_name, masked
 
-T = TypeVar("T")
-
 
 def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
@@ -80,6 +78,12 @@ class Model(BaseModel):
     def to_dict(self) -> dict[str, Any]:
         """The answer as JSON values: only what the server sent, unknown fields included."""
         return self.model_dump(mode="json", by_alias=True, exclude_unset=True)
+
+
+class Listed(Model):
+    """Base of what comes in lists."""
+
+    id: int
 
 
 class TokenPair(Model):
@@ -131,10 +135,9 @@ class UserRef(Model):
     name: str = ""
 
 
-class DataSourceSummary(Model):
+class DataSourceSummary(Listed):
     """A data source as lists show it. `last_synced_at` is None before the first sync."""
 
-    id: int
     name: str
     type: DataSourceType
     engine: Engine
@@ -178,10 +181,9 @@ class SyncStarted(Model):
         return parse_estimate(self.estimated_duration)
 
 
-class DashboardSummary(Model):
+class DashboardSummary(Listed):
     """A dashboard as lists show it."""
 
-    id: int
     name: str
     description: str | None = None
     workspace_id: int | None = None
@@ -220,10 +222,9 @@ class Dashboard(DashboardSummary):
     configuration: Row | None = None
 
 
-class ReportSummary(Model):
+class ReportSummary(Listed):
     """A report as lists show it."""
 
-    id: int
     name: str
     status: ReportStatus
     template: ReportTemplate | None = None
@@ -332,13 +333,16 @@ class PricingConfig(Model):
         return next((plan for plan in self.plans if plan.slug == slug), None)
 
 
-class Page(Model, Generic[T]):
+ItemT = TypeVar("ItemT", bound=Listed)
+
+
+class Page(Model, Generic[ItemT]):
     """One page of a list. `count` is the server's; it may differ from what a walk finds."""
 
     count: int
     next: str | None = None
     previous: str | None = None
-    results: list[T]
+    results: list[ItemT]
 
 
 M = TypeVar("M", bound=BaseModel)

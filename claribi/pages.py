@@ -2,25 +2,16 @@
 
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping
 from datetime import datetime
-from typing import Any, Generic, Protocol, TypedDict, TypeVar
+from typing import Any, Generic, TypedDict, TypeVar
 from urllib.parse import parse_qsl
 
 from claribi.answers import Reply
 from claribi.blocking import run
 from claribi.call import Call, ParamValue
 from claribi.errors import ConfigurationError, NotFoundError, PaginationError, RequestInfo
-from claribi.models import Page
+from claribi.models import ItemT, Page
 from claribi.retry import Kind
 from claribi.urls import query_of_next
-
-
-class _HasId(Protocol):
-    @property
-    def id(self) -> int: ...
-
-
-T = TypeVar("T", bound=_HasId)
-ReadPage = Callable[[Reply, RequestInfo], Page[T]]
 
 MAX_PAGES = 10_000
 MAX_STALE_PAGES = 3
@@ -66,14 +57,14 @@ def _check_range(params: dict[str, Any], name: str, low: int, high: int | None) 
         raise ConfigurationError(f"{name} must be {limit}, not {value!r}")
 
 
-class AsyncPages(Generic[T]):
+class AsyncPages(Generic[ItemT]):
     """A lazy list: nothing is fetched before it is walked. Each walk starts anew."""
 
     def __init__(
         self,
-        fetch: Callable[[Call[Page[T]]], Awaitable[Page[T]]],
+        fetch: Callable[[Call[Page[ItemT]]], Awaitable[Page[ItemT]]],
         path: str,
-        read: ReadPage[T],
+        read: Callable[[Reply, RequestInfo], Page[ItemT]],
         params: Mapping[str, ParamValue],
         base_url: str,
     ) -> None:
@@ -83,7 +74,7 @@ class AsyncPages(Generic[T]):
         self._params = dict(params)
         self._base_url = base_url
 
-    async def page(self, number: int) -> Page[T]:
+    async def page(self, number: int) -> Page[ItemT]:
         """One page; 1 is the first. Raises NotFoundError past the end."""
         params = {**self._params, "page": number}
         _check_range(params, "page", 1, None)
@@ -93,14 +84,14 @@ class AsyncPages(Generic[T]):
         """How many there are, as the server counts. One request."""
         return (await self._get({**self._params, "page": 1, "page_size": 1})).count
 
-    async def first(self) -> T | None:
+    async def first(self) -> ItemT | None:
         """The first item in the list's order; None if it is empty. One request."""
         is_later_page = "page" in self._params  # whose first item depends on the page's size
         params = self._params if is_later_page else {**self._params, "page_size": 1}
         results = (await self._get(params)).results
         return results[0] if results else None
 
-    async def pages(self) -> AsyncGenerator[Page[T], None]:
+    async def pages(self) -> AsyncGenerator[Page[ItemT], None]:
         """Page by page. Raises PaginationError for a `next` that can't be followed."""
         params = dict(self._params)
         seen: set[str] = set()
@@ -120,7 +111,7 @@ class AsyncPages(Generic[T]):
             seen.add(query)
             params = dict(parse_qsl(query, keep_blank_values=True))
 
-    async def __aiter__(self) -> AsyncGenerator[T, None]:
+    async def __aiter__(self) -> AsyncGenerator[ItemT, None]:
         """Item by item. Each id comes once, even if the list moves while it is walked."""
         seen: set[int] = set()
         stale_pages = 0
@@ -135,18 +126,18 @@ class AsyncPages(Generic[T]):
                     seen.add(item.id)
                     yield item
 
-    async def _get(self, params: Mapping[str, ParamValue]) -> Page[T]:
+    async def _get(self, params: Mapping[str, ParamValue]) -> Page[ItemT]:
         call = Call(method="GET", path=self._path, kind=Kind.SAFE, read=self._read, params=params)
         return await self._fetch(call)
 
 
-class Pages(Generic[T]):
+class Pages(Generic[ItemT]):
     """A lazy list: nothing is fetched before it is walked. Each walk starts anew."""
 
-    def __init__(self, pages: AsyncPages[T]) -> None:
+    def __init__(self, pages: AsyncPages[ItemT]) -> None:
         self._pages = pages
 
-    def page(self, number: int) -> Page[T]:
+    def page(self, number: int) -> Page[ItemT]:
         """One page; 1 is the first. Raises NotFoundError past the end."""
         return run(self._pages.page(number))
 
@@ -154,15 +145,15 @@ class Pages(Generic[T]):
         """How many there are, as the server counts. One request."""
         return run(self._pages.count())
 
-    def first(self) -> T | None:
+    def first(self) -> ItemT | None:
         """The first item in the list's order; None if it is empty. One request."""
         return run(self._pages.first())
 
-    def pages(self) -> Iterator[Page[T]]:
+    def pages(self) -> Iterator[Page[ItemT]]:
         """Page by page. Raises PaginationError for a `next` that can't be followed."""
         return _walk(self._pages.pages())
 
-    def __iter__(self) -> Iterator[T]:
+    def __iter__(self) -> Iterator[ItemT]:
         """Item by item. Each id comes once, even if the list moves while it is walked."""
         return _walk(aiter(self._pages))
 
