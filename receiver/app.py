@@ -1,0 +1,124 @@
+"""The ASGI application: routes and lifespan, nothing else."""
+
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+
+import structlog
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import Request
+from starlette.responses import JSONResponse, Response
+from starlette.routing import Route
+from starlette.types import ASGIApp, Receive, Scope, Send
+
+from receiver.engine import Engine, load_registry, open_store
+from receiver.ingress import PREFIX, Ingress
+from receiver.settings import Settings
+from receiver.sources import build_sources
+from receiver.store.driver import SQLITE_VERSION
+
+log = structlog.get_logger("receiver.app")
+
+
+class Application:
+    """What uvicorn serves: webhooks go straight to ingress, all else through Starlette."""
+
+    def __init__(self, settings: Settings, engine: Engine) -> None:
+        self.engine = engine
+        self.ingress = Ingress(
+            build_sources(settings),
+            engine.intake,
+            max_body_bytes=settings.server.max_body_bytes,
+            read_timeout_seconds=settings.server.read_timeout.total_seconds(),
+        )
+        self.ready_at: float | None = None
+        """Unix time at which it began to accept; None before."""
+        self._hosts = frozenset(host.lower().encode() for host in settings.server.allowed_hosts)
+        self._others = Starlette(
+            routes=[
+                Route("/health", self._health, methods=["GET"]),
+                Route("/", self._index, methods=["GET"]),
+            ],
+            exception_handlers={HTTPException: _error, Exception: _bug},
+            lifespan=self._lifespan,
+        )
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Serve one request, or the lifespan."""
+        app: ASGIApp = self._others
+        if scope["type"] == "http":
+            if self._hosts and _host(scope) not in self._hosts:
+                app = _answer(421, "misdirected_request", "This server does not serve that host.")
+            # The raw path: `request.url` would let a Host header rewrite it (CVE-2026-48710).
+            elif scope["path"].startswith(PREFIX):
+                app = self.ingress
+        await app(scope, receive, send)
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        await self.engine.start()
+        self.ready_at = time.time()
+        log.info(
+            "server.ready",
+            sqlite=".".join(map(str, SQLITE_VERSION)),
+            handlers=len(self.engine.registry.handlers),
+        )
+        for problem in self.engine.registry.problems:
+            log.error("handlers.not_loaded", file=problem.file, problem=problem.text)
+        try:
+            yield
+        finally:
+            self.ingress.is_draining = True
+            await self.engine.stop()
+
+    async def _health(self, _request: Request) -> Response:
+        """Whether the receiver accepts, for load balancers and container health checks."""
+        draining = self.ingress.is_draining
+        body = {
+            "status": "draining" if draining else "ok",
+            "backlog": self.engine.dispatcher.backlog,
+            "running": self.engine.dispatcher.running,
+            "handlers": len(self.engine.registry.handlers),
+            "handler_problems": len(self.engine.registry.problems),
+        }
+        return JSONResponse(body, 503 if draining else 200)
+
+    async def _index(self, _request: Request) -> Response:
+        return JSONResponse({"name": "clarihook", "hooks": f"{PREFIX}{{source}}"})
+
+
+def create_app(settings: Settings) -> Application:
+    """The application of a deployment.
+
+    Raises ConfigError or HandlerLoadError for what is wrong with the settings or the handlers;
+    the store is opened by the lifespan.
+    """
+    engine = Engine(settings, open_store(settings, role="owner"), load_registry(settings))
+    return Application(settings, engine)
+
+
+def _host(scope: Scope) -> bytes:
+    for name, value in scope["headers"]:
+        if name == b"host":
+            host: bytes = value.lower()
+            return host if host.startswith(b"[") else host.partition(b":")[0]
+    return b""
+
+
+def _answer(status: int, error: str, message: str) -> JSONResponse:
+    return JSONResponse({"error": error, "message": message}, status)
+
+
+async def _error(_request: Request, error: Exception) -> Response:
+    assert isinstance(error, HTTPException), "registered for just these"
+    codes = {404: "not_found", 405: "method_not_allowed"}
+    return JSONResponse(
+        {"error": codes.get(error.status_code, "error"), "message": error.detail},
+        error.status_code,
+        headers=error.headers,
+    )
+
+
+async def _bug(_request: Request, _error: Exception) -> Response:
+    return _answer(500, "internal_error", "The server made an error; its log has the details.")

@@ -1,0 +1,146 @@
+"""How an attempt ends: what its outcome means for the delivery's state."""
+
+import random
+import time
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+
+from receiver.dispatch.backoff import MAX_RETRY_AFTER_SECONDS, retry_delay
+from receiver.model import Outcome, State
+from receiver.store.base import Claim, Finish, StagedMessage
+
+MAX_ERROR_CHARS = 2048
+
+
+@dataclass(frozen=True, kw_only=True)
+class RetryRules:
+    """When deliveries of one name are tried again."""
+
+    schedule_seconds: tuple[float, ...]
+    redact: Callable[[str], str]
+    """Masks the configured secrets in what is stored."""
+
+
+class Ending:
+    """Begun with an attempt; makes its Finish, with the time that it took."""
+
+    __slots__ = ("_begun", "_claim", "_rules", "started")
+
+    def __init__(self, claim: Claim, rules: RetryRules) -> None:
+        self._claim = claim
+        self._rules = rules
+        self.started = time.time()
+        self._begun = time.perf_counter()
+
+    def succeeded(
+        self,
+        *,
+        reason: str | None = None,
+        messages: tuple[StagedMessage, ...] = (),
+        values: Mapping[str, str | None] | None = None,
+        status_code: int | None = None,
+    ) -> Finish:
+        """It did what it was for."""
+        return Finish(
+            self._claim.delivery_id,
+            self._claim.attempt,
+            int(self.started * 1000),
+            self._duration_ms(),
+            State.SUCCEEDED,
+            Outcome.DELIVERED,
+            reason=reason,
+            key=self._claim.key,
+            messages=messages,
+            values=values or {},
+            status_code=status_code,
+        )
+
+    def failed(
+        self,
+        error_class: str,
+        error: str,
+        *,
+        outcome: Outcome = Outcome.TRANSIENT,
+        after_seconds: float | None = None,
+        traceback: str | None = None,
+        status_code: int | None = None,
+    ) -> Finish:
+        """It failed in a way that may pass: retrying, or dead if this was the last attempt."""
+        tries, most = self._claim.tries, self._claim.max_attempts
+        if tries >= most:
+            reason = f"failed at attempt {tries} of {most}: {error_class}: {error}"
+            return self._finish(
+                State.DEAD,
+                outcome=outcome,
+                error_class=error_class,
+                error=error,
+                reason=reason,
+                traceback=traceback,
+                status_code=status_code,
+            )
+        if after_seconds is None:
+            after_seconds = retry_delay(
+                self._rules.schedule_seconds,
+                tries,
+                random.random(),  # noqa: S311 - jitter is no secret
+            )
+        due = time.time() + min(max(after_seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+        return self._finish(
+            State.RETRYING,
+            outcome=outcome,
+            error_class=error_class,
+            error=error,
+            due=due,
+            traceback=traceback,
+            status_code=status_code,
+        )
+
+    def dead(
+        self,
+        error_class: str,
+        error: str,
+        *,
+        reason: str | None = None,
+        status_code: int | None = None,
+    ) -> Finish:
+        """It can't succeed by trying again."""
+        return self._finish(
+            State.DEAD,
+            outcome=Outcome.PERMANENT,
+            error_class=error_class,
+            error=error,
+            reason=f"{reason or error_class}: {error}",
+            status_code=status_code,
+        )
+
+    def _finish(
+        self,
+        state: State,
+        *,
+        outcome: Outcome,
+        error_class: str,
+        error: str,
+        reason: str | None = None,
+        due: float | None = None,
+        traceback: str | None = None,
+        status_code: int | None = None,
+    ) -> Finish:
+        redact = self._rules.redact
+        return Finish(
+            self._claim.delivery_id,
+            self._claim.attempt,
+            int(self.started * 1000),
+            self._duration_ms(),
+            state,
+            outcome,
+            due_ms=None if due is None else int(due * 1000),
+            reason=None if reason is None else redact(reason)[:MAX_ERROR_CHARS],
+            error_class=error_class,
+            error=redact(error)[:MAX_ERROR_CHARS],
+            traceback=None if traceback is None else redact(traceback),
+            status_code=status_code,
+            key=self._claim.key,
+        )
+
+    def _duration_ms(self) -> float:
+        return (time.perf_counter() - self._begun) * 1000

@@ -1,0 +1,59 @@
+"""What the contexts of all handlers share: the API client, the HTTP client, their values."""
+
+from collections.abc import Callable, Collection
+from typing import TYPE_CHECKING
+
+from receiver.errors import ConfigError
+from receiver.store.base import Store
+
+if TYPE_CHECKING:  # slow to import, and many deployments use neither
+    import httpx2
+
+    from claribi import AsyncClariBI
+
+
+class SharedResources:
+    """The `Resources` of a process. Clients are made at first use and closed by `close`."""
+
+    def __init__(
+        self,
+        store: Store,
+        channels: Collection[str],
+        make_claribi: "Callable[[], AsyncClariBI] | None",
+    ) -> None:
+        self.channels = channels
+        self._store = store
+        self._make_claribi = make_claribi
+        self._claribi: AsyncClariBI | None = None
+        self._http: httpx2.AsyncClient | None = None
+
+    def claribi(self) -> "AsyncClariBI":
+        """The API client; raises ConfigError if the settings have no credentials for it."""
+        if self._make_claribi is None:
+            raise ConfigError(
+                "the clariBI API is not configured: set api_key (or email and password) in "
+                "[claribi] of config/clarihook.toml"
+            )
+        if self._claribi is None:
+            self._claribi = self._make_claribi()
+        return self._claribi
+
+    def http(self) -> "httpx2.AsyncClient":
+        """A pooled HTTP client."""
+        if self._http is None:
+            import httpx2  # noqa: PLC0415 - slow, and many handlers never use it
+
+            # trust_env: a proxy variable of the machine must not see what handlers send.
+            self._http = httpx2.AsyncClient(timeout=30.0, trust_env=False)
+        return self._http
+
+    async def kv_get(self, handler_name: str, key: str) -> str | None:
+        """What a handler keeps under a key."""
+        return await self._store.value(handler_name, key)
+
+    async def close(self) -> None:
+        """Close the clients that were made."""
+        if self._claribi is not None:
+            await self._claribi.aclose()
+        if self._http is not None:
+            await self._http.aclose()

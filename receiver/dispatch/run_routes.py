@@ -1,0 +1,30 @@
+"""Works out an event's routes, as one delivery among its handlers'."""
+
+from dataclasses import dataclass
+
+from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.run_handler import TargetDeliveries, stage
+from receiver.notify.routes import RouteTable
+from receiver.store.base import Claim, Finish
+
+
+@dataclass(frozen=True, kw_only=True)
+class RoutesRunner:
+    """Turns an event into the messages of the settings' routes."""
+
+    table: RouteTable
+    target_deliveries: TargetDeliveries
+    rules: RetryRules
+
+    async def __call__(self, claim: Claim) -> Finish:
+        """Stage what the routes say. Raises nothing."""
+        ending = Ending(claim, self.rules)
+        try:
+            routed = self.table.route(claim.event)
+        except ValueError as error:
+            # A signed body that was kept although it is no event has no values to route by.
+            return ending.dead("PayloadError", str(error))
+        return ending.succeeded(
+            reason="; ".join(routed.notes)[:2048] or None,
+            messages=stage(routed.messages, self.target_deliveries),
+        )

@@ -1,0 +1,44 @@
+"""Sends one claimed message to its target, and says how it ended."""
+
+from dataclasses import dataclass
+
+from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.lane import Postpone
+from receiver.model import Outcome
+from receiver.notify import SendResult, Target
+from receiver.store.base import Claim, Finish
+
+_BUSY = "TargetBusy"
+_BUSY_WAIT_SECONDS = 5.0
+
+
+@dataclass(frozen=True, kw_only=True)
+class TargetRunner:
+    """Sends to one target; one for each of them."""
+
+    target: Target
+    rules: RetryRules
+
+    async def __call__(self, claim: Claim) -> Finish:
+        """Send the message once. Raises Postpone if the target still hangs in an earlier send."""
+        assert claim.message is not None, "a target's delivery has a message"
+        ending = Ending(claim, self.rules)
+        result = await self.target.send(claim.message)
+        if result.error_class == _BUSY:
+            raise Postpone(result.retry_after_seconds or _BUSY_WAIT_SECONDS)
+        return self._finish(ending, result)
+
+    def _finish(self, ending: Ending, result: SendResult) -> Finish:
+        if result.outcome is Outcome.DELIVERED:
+            return ending.succeeded(status_code=result.status_code)
+        error_class = result.error_class or "SendError"
+        error = result.error or "the target did not take the message"
+        if result.outcome is Outcome.PERMANENT:
+            return ending.dead(error_class, error, status_code=result.status_code)
+        return ending.failed(
+            error_class,
+            error,
+            outcome=result.outcome,
+            after_seconds=result.retry_after_seconds,
+            status_code=result.status_code,
+        )

@@ -1,0 +1,193 @@
+"""The engine: a deployment's store, handlers, channels and dispatcher, put together.
+
+Everything that runs deliveries is made from one: a server, and a command that replays while no
+server runs.
+"""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
+from pathlib import Path
+from typing import TYPE_CHECKING
+from urllib.parse import unquote, urlsplit
+
+import structlog
+from pydantic import SecretStr
+
+from receiver.dispatch import Dispatcher, Lane
+from receiver.dispatch.ending import RetryRules
+from receiver.dispatch.intake import DispatchIntake, Planner
+from receiver.dispatch.resources import SharedResources
+from receiver.dispatch.run_handler import HandlerRunner
+from receiver.dispatch.run_routes import RoutesRunner
+from receiver.dispatch.run_target import TargetRunner
+from receiver.errors import ConfigError
+from receiver.model import NewDelivery
+from receiver.notify import ChannelSpec, Notifier, routes
+from receiver.notify.routes import RouteTable
+from receiver.registry import Handler, Registry, load_handlers
+from receiver.settings import ChannelSettings, ClaribiSettings, Settings
+from receiver.store.sqlite import Role, SqliteStore
+
+if TYPE_CHECKING:
+    from claribi import AsyncClariBI
+
+log = structlog.get_logger("receiver.engine")
+
+SYNC_HANDLER_THREADS = 16
+
+
+def open_store(settings: Settings, *, role: Role) -> SqliteStore:
+    """The store of the settings, not yet opened. Raises ConfigError for a kind we don't have."""
+    url = urlsplit(settings.store.url.get_secret_value())
+    if url.scheme != "sqlite":
+        raise ConfigError(
+            f"store.url: this version keeps its data in SQLite only, not in {url.scheme}; write "
+            "sqlite:///data/clarihook.db"
+        )
+    # One slash ends the (empty) host; a second one makes the path absolute.
+    path = Path(unquote(url.path[1:]))
+    return SqliteStore(settings.home / path, role=role)
+
+
+def load_registry(settings: Settings) -> Registry:
+    """The handlers of the settings; raises HandlerLoadError."""
+    paths = [settings.home / path for path in settings.handlers.paths]
+    registry = load_handlers(
+        paths, plugins=settings.handlers.plugins, on_error=settings.handlers.on_error
+    )
+    return registry.without(settings.handlers.disabled) if settings.handlers.disabled else registry
+
+
+class Engine:
+    """All that handles events, from the settings. `start` and `stop` it once, on one loop."""
+
+    def __init__(self, settings: Settings, store: SqliteStore, registry: Registry) -> None:
+        self.settings = settings
+        self.store = store
+        self.registry = registry
+        self.notifier = Notifier(
+            {name: _channel(channel) for name, channel in settings.channels.items()},
+            home=settings.home,
+        )
+        self._threads = ThreadPoolExecutor(SYNC_HANDLER_THREADS, thread_name_prefix="handler")
+        self._resources = SharedResources(
+            store, frozenset(settings.channels), _claribi_maker(settings.claribi)
+        )
+        table = RouteTable(settings.routes)
+        self.dispatcher = Dispatcher(
+            store, self._make_lanes(table), concurrency=settings.dispatch.concurrency
+        )
+        self.planner = Planner(
+            registry.matching,
+            default_attempts=settings.dispatch.attempts,
+            has_routes=table.matches,
+            routes_name=routes.NAME,
+            lane=self.dispatcher.lane,
+        )
+        self.intake = DispatchIntake(
+            store,
+            self.planner,
+            self.dispatcher if settings.dispatch.enabled else None,
+            max_backlog=settings.store.max_backlog,
+        )
+
+    async def start(self) -> None:
+        """Open the store and begin to run deliveries."""
+        await self.store.open()
+        if self.settings.dispatch.enabled:
+            await self.dispatcher.start()
+
+    async def stop(self) -> None:
+        """Finish or give back what runs, within `server.drain_timeout`, and close."""
+        drain_seconds = self.settings.server.drain_timeout.total_seconds()
+        given_back = await self.dispatcher.stop(drain_seconds)
+        log.info("engine.stopped", given_back=given_back)
+        await self.notifier.close()
+        await self._resources.close()
+        self._threads.shutdown(wait=False, cancel_futures=True)
+        await self.store.close()
+
+    def _make_lanes(self, table: RouteTable) -> list[Lane]:
+        lanes = [self._handler_lane(handler) for handler in self.registry.handlers]
+        runner = RoutesRunner(
+            table=table,
+            target_deliveries=self._target_deliveries,
+            rules=self._rules(self.settings.dispatch.schedule),
+        )
+        lanes.append(Lane(routes.NAME, runner, self.settings.dispatch.concurrency))
+        for targets in self.notifier.channels.values():
+            lanes += [self._target_lane(name) for name in targets]
+        return lanes
+
+    def _handler_lane(self, handler: Handler) -> Lane:
+        dispatch = self.settings.dispatch
+        rules = self._rules(dispatch.schedule)
+        if handler.schedule_seconds is not None:
+            rules = RetryRules(schedule_seconds=handler.schedule_seconds, redact=rules.redact)
+        runner = HandlerRunner(
+            handler=handler,
+            resources=self._resources,
+            target_deliveries=self._target_deliveries,
+            rules=rules,
+            timeout_seconds=handler.timeout_seconds or dispatch.timeout.total_seconds(),
+            threads=self._threads,
+        )
+        most = dispatch.concurrency if handler.is_async else SYNC_HANDLER_THREADS
+        return Lane(handler.name, runner, handler.concurrency or most)
+
+    def _target_lane(self, name: str) -> Lane:
+        target = self.notifier.get(name)
+        policy = self.notifier.retry_policy(name)
+        rules = RetryRules(
+            schedule_seconds=policy.schedule_seconds, redact=self.notifier.redactor.line
+        )
+        # A target sends one message at a time, in a thread of its own.
+        return Lane(name, TargetRunner(target=target, rules=rules), 1, target.wait_seconds)
+
+    def _rules(self, schedule: tuple[timedelta, ...]) -> RetryRules:
+        return RetryRules(
+            schedule_seconds=tuple(wait.total_seconds() for wait in schedule),
+            redact=self.notifier.redactor,
+        )
+
+    def _target_deliveries(self, channel: str) -> tuple[NewDelivery, ...]:
+        return tuple(
+            NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
+            for name in self.notifier.targets(channel)
+        )
+
+
+def _channel(settings: ChannelSettings) -> ChannelSpec:
+    return ChannelSpec(
+        urls=tuple(url.get_secret_value() for url in settings.urls),
+        rate=None if settings.rate is None else str(settings.rate),
+        timeout_seconds=settings.timeout.total_seconds(),
+        attempts=settings.attempts,
+        schedule_seconds=tuple(wait.total_seconds() for wait in settings.schedule),
+    )
+
+
+def _claribi_maker(settings: ClaribiSettings) -> "Callable[[], AsyncClariBI] | None":
+    """Makes the API client; None if there are no credentials for it."""
+    if settings.api_key is None and settings.email is None:
+        return None
+
+    def make() -> "AsyncClariBI":
+        from claribi import AsyncClariBI  # noqa: PLC0415 - slow, and many handlers never use it
+
+        return AsyncClariBI(
+            base_url=settings.base_url,
+            api_key=_reveal(settings.api_key),
+            api_key_style=settings.api_key_style,
+            email=settings.email,
+            password=_reveal(settings.password),
+            totp=_reveal(settings.totp),
+            timeout=settings.timeout.total_seconds(),
+        )
+
+    return make
+
+
+def _reveal(secret: SecretStr | None) -> str | None:
+    return None if secret is None else secret.get_secret_value()

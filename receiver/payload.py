@@ -1,0 +1,116 @@
+"""From a body's bytes to JSON values, strictly: what two parsers could read differently is refused.
+
+Pure functions, total: any bytes give a value or a `PayloadError`.
+"""
+
+import json
+from collections.abc import Callable
+from typing import Any
+
+from pydantic_core import from_json
+
+from receiver.errors import PayloadError
+
+MAX_DEPTH = 64
+MAX_TYPE_LENGTH = 255
+
+
+def parse_object(body: bytes) -> dict[str, Any]:
+    """The body as a JSON object.
+
+    Raises PayloadError for what is not UTF-8, not JSON (RFC 8259: no NaN, no Infinity), not an
+    object, nested deeper than 64, or has an object with a name twice in it.
+    """
+    # Fewer brackets than levels allowed: most bodies need no walk.
+    if body.count(b"{") + body.count(b"[") > MAX_DEPTH:
+        _check_depth(body)
+    try:
+        value = from_json(body, allow_inf_nan=False)
+    except ValueError as error:
+        raise PayloadError(f"the body is not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise PayloadError("the body is not a JSON object")
+    # Two parsers may pick different ones of two equal names, so that what was checked here
+    # would not be what is acted upon elsewhere. Counting is cheap, the careful parse is not.
+    if body.count(b'"event"') > 1 or b"\\u" in body:
+        _check_names(body)
+    return value
+
+
+def _check_depth(body: bytes) -> None:
+    """Walk the brackets outside strings, without recursion."""
+    depth = 0
+    position = 0
+    while position < len(body):
+        byte = body[position]
+        if byte == 0x22:  # a string: skip to its closing quote
+            position = _end_of_string(body, position)
+        elif byte in b"{[":
+            depth += 1
+            if depth > MAX_DEPTH:
+                raise PayloadError(f"the body is nested deeper than {MAX_DEPTH} levels")
+        elif byte in b"}]":
+            depth -= 1
+        position += 1
+
+
+def _end_of_string(body: bytes, start: int) -> int:
+    position = start + 1
+    while True:
+        quote = body.find(b'"', position)
+        if quote == -1:
+            return len(body)
+        backslashes = 0
+        while body[quote - 1 - backslashes] == 0x5C:
+            backslashes += 1
+        if backslashes % 2 == 0:
+            return quote
+        position = quote + 1
+
+
+def _check_names(body: bytes) -> None:
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        made = dict(pairs)
+        if len(made) != len(pairs):
+            raise PayloadError("an object in the body has the same name twice")
+        return made
+
+    try:
+        json.loads(body, object_pairs_hook=unique)
+    except (ValueError, RecursionError) as error:
+        raise PayloadError(f"the body is not valid JSON: {error}") from None
+
+
+def pointer_reader(pointer: str) -> Callable[[Any], Any]:
+    """A function that reads a JSON pointer (RFC 6901) from a value; None where nothing is.
+
+    >>> pointer_reader("/data/id")({"data": {"id": 7}})
+    7
+    """
+    steps = [step.replace("~1", "/").replace("~0", "~") for step in pointer.split("/")[1:]]
+    if len(steps) == 1 and not steps[0].isdecimal():
+        (name,) = steps
+        return lambda value: value.get(name)  # the body is an object: parse_object saw to it
+
+    def read(value: Any) -> Any:
+        for step in steps:
+            if isinstance(value, dict):
+                value = value.get(step)
+            elif isinstance(value, list) and step.isdecimal() and int(step) < len(value):
+                value = value[int(step)]
+            else:
+                return None
+        return value
+
+    return read
+
+
+def check_type(value: Any, place: str) -> str:
+    """An event type as it was found at `place`; raises PayloadError if it can't be one."""
+    if not isinstance(value, str) or not value:
+        raise PayloadError(f"there is no event type: {place} has to be a string")
+    if len(value) > MAX_TYPE_LENGTH:
+        raise PayloadError(f"the event type is longer than {MAX_TYPE_LENGTH} characters")
+    if not value.isprintable():
+        raise PayloadError("the event type has characters that can't be printed")
+    return value

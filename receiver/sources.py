@@ -1,0 +1,103 @@
+"""A source, prepared for the hot path: all that a request needs, looked up once at start."""
+
+import hashlib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, fields
+from typing import Any
+
+from receiver.notify.rate import Pace, Rate
+from receiver.payload import check_type, pointer_reader
+from receiver.settings import Settings, SourceSettings
+from receiver.signatures import PRESETS, Scheme, SchemeSpec, build_scheme
+
+RawHeaders = Mapping[bytes, bytes]
+
+ReadType = Callable[[RawHeaders, dict[str, Any]], str]
+ReadKey = Callable[[RawHeaders, bytes, dict[str, Any]], bytes]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Source:
+    """A configured sender."""
+
+    name: str
+    scheme: Scheme
+    read_type: ReadType
+    """`(headers, body's object) -> event type`; raises PayloadError."""
+    read_key: ReadKey
+    """`(headers, body, body's object) -> dedupe key`, for messages whose signature has no id."""
+    keeps_malformed: bool
+    pace: Pace
+
+
+def build_sources(settings: Settings) -> dict[str, Source]:
+    """Every configured source by name; raises ConfigError for a scheme that can't be built."""
+    return {name: _build(name, source) for name, source in settings.sources.items()}
+
+
+def _build(name: str, settings: SourceSettings) -> Source:
+    preset = PRESETS[settings.scheme]
+    overrides = {
+        field.name: getattr(settings, field.name)
+        for field in fields(SchemeSpec)
+        if field.name not in ("scheme", "tolerance_seconds")
+    }
+    spec = SchemeSpec(
+        scheme=settings.scheme,
+        tolerance_seconds=settings.tolerance.total_seconds(),
+        **overrides,
+    )
+    return Source(
+        name=name,
+        scheme=build_scheme(spec, [secret.get_secret_value() for secret in settings.secrets]),
+        read_type=_type_reader(settings.type or preset.type_from),
+        read_key=_key_reader(settings.dedupe or preset.dedupe),
+        keeps_malformed=settings.malformed == "store",
+        pace=Pace(_rate(settings)),
+    )
+
+
+def _rate(settings: SourceSettings) -> Rate | None:
+    if settings.rate is None:
+        return None
+    # A second's worth may come at once: senders deliver in bursts.
+    per_second = settings.rate.per_second
+    return Rate(interval_seconds=1 / per_second, burst=max(1, round(per_second)))
+
+
+def _type_reader(place: str) -> ReadType:
+    kind, _, where = place.partition(":")
+    if kind == "header":
+        name = where.lower().encode("latin-1")
+        shown = f"the header {where}"
+        return lambda headers, _: check_type(headers.get(name, b"").decode("latin-1"), shown)
+    read = pointer_reader(where)
+    shown = f"`{where.strip('/')}` in the body"
+    return lambda _, value: check_type(read(value), shown)
+
+
+def _key_reader(place: str) -> ReadKey:
+    """What makes a message unique; the whole body where the place is empty."""
+    kind, _, where = place.partition(":")
+    if kind == "body":
+        return lambda _headers, body, _value: hashlib.sha256(body).digest()
+    if kind == "header":
+        name = where.lower().encode("latin-1")
+        return lambda headers, body, _value: _key(headers.get(name), body)
+    read = pointer_reader(where)
+
+    def read_key(_headers: RawHeaders, body: bytes, value: dict[str, Any]) -> bytes:
+        found = read(value)
+        usable = isinstance(found, str | int) and not isinstance(found, bool) and found != ""
+        return _key(str(found).encode() if usable else None, body)
+
+    return read_key
+
+
+def _key(found: bytes | None, body: bytes) -> bytes:
+    return id_key(found) if found else hashlib.sha256(body).digest()
+
+
+def id_key(message_id: bytes) -> bytes:
+    """The dedupe key of a message with an id. Marked, so that no body can have the same."""
+    return hashlib.sha256(b"id\0" + message_id).digest()

@@ -1,0 +1,267 @@
+"""The Store protocol: what every room above may ask of durable storage.
+
+Two implementations pass one contract suite (`tests/store/contract.py`). A call that writes
+returns only after its change is committed and on stable storage; each is atomic: all of it is
+there after a crash, or nothing.
+"""
+
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import NamedTuple, Protocol
+
+from receiver.model import (
+    Attempt,
+    Delivery,
+    DeliveryId,
+    Event,
+    EventId,
+    Message,
+    NewDelivery,
+    NewEvent,
+    Outcome,
+    State,
+)
+
+LIVE = 0
+"""Priority of deliveries that live events made."""
+REPLAY = 1
+"""Priority of a replay's deliveries: they take the place behind live ones."""
+
+
+class Recorded(NamedTuple):
+    """The answer to recording an event."""
+
+    event_id: EventId
+    """The new event's id; for a duplicate, the first one's."""
+    is_duplicate: bool
+    seq: int
+    """The event's number; 0 for a duplicate."""
+    delivery_ids: range
+    """The new deliveries, in the order given; empty for a duplicate."""
+
+
+class StagedMessage(NamedTuple):
+    """A message that a handler staged, and the deliveries that carry it to its targets."""
+
+    message: Message
+    deliveries: tuple[NewDelivery, ...]
+
+
+class Finish(NamedTuple):
+    """How a claimed delivery's attempt ended, and all that commits with it."""
+
+    delivery_id: DeliveryId
+    number: int
+    """Which attempt of the delivery this was, as the claim said."""
+    started_ms: int
+    duration_ms: float
+    state: State
+    """Where the delivery goes: succeeded, retrying or dead."""
+    outcome: Outcome
+    due_ms: int | None = None
+    """When a retrying delivery is due."""
+    reason: str | None = None
+    error_class: str | None = None
+    error: str | None = None
+    traceback: str | None = None
+    status_code: int | None = None
+    key: str | None = None
+    """The delivery's ordering key; a final state passes the turn to the key's next delivery."""
+    messages: tuple[StagedMessage, ...] = ()
+    values: Mapping[str, str | None] = {}
+    """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class Claim:
+    """A delivery that is now this worker's to run, with what it needs."""
+
+    delivery_id: DeliveryId
+    name: str
+    event: Event
+    attempt: int
+    """1 for the first run."""
+    tries: int
+    """As `attempt`, counted from the last retry by hand: the schedule goes by it."""
+    max_attempts: int
+    key: str | None = None
+    message: Message | None = None
+    """What a target's delivery sends; None for a handler's delivery."""
+    replay_id: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Rejection:
+    """A request that was refused."""
+
+    received_ms: int
+    source: str
+    status: int
+    reason: str
+    headers: str
+    body: bytes
+    """The whole body of a signed but malformed request; the first bytes of any other."""
+    body_bytes: int
+    """How long the body was."""
+    id: int = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class EventFilter:
+    """Which events; every condition given must hold. Patterns use `*` for any characters."""
+
+    types: Sequence[str] = ()
+    sources: Sequence[str] = ()
+    since_ms: int | None = None
+    """Received at or after."""
+    until_ms: int | None = None
+    """Received before."""
+    ids: Sequence[str] = ()
+    before: str | None = None
+    """Ids smaller than this one: the page before it."""
+    after: str | None = None
+    """Ids larger than this one: the page after it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeliveryFilter:
+    """Which deliveries; every condition given must hold."""
+
+    states: Sequence[State] = ()
+    names: Sequence[str] = ()
+    """Patterns of handler and target names."""
+    replay_id: int | None = None
+    ids: Sequence[int] = ()
+    before: int | None = None
+    after: int | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class Replay:
+    """A recorded repetition of stored events."""
+
+    id: int
+    created_ms: int
+    author: str
+    selection: str
+    """What was asked for, in words."""
+    events: int
+    """How many events it repeats."""
+    states: Mapping[State, int] = field(default_factory=dict)
+    """How many of its deliveries are in each state now."""
+
+
+class Store(Protocol):
+    """Durable storage of events, deliveries, attempts, messages and handler values.
+
+    Any call that writes may raise `StoreUnavailable`: then nothing of it was stored.
+    """
+
+    async def open(self) -> None:
+        """Open, bring the schema up to date and, as the owner, take up what a dead one left.
+
+        Raises `StoreLocked`, `SchemaTooNew` or `StoreError`, each with the remedy.
+        """
+
+    async def close(self) -> None:
+        """Write what is queued, give this worker's claims back and close."""
+
+    def record(
+        self,
+        event: NewEvent,
+        deliveries: Sequence[NewDelivery],
+        *,
+        claimed: bool = False,
+        committed: Callable[[Recorded | None], None] | None = None,
+    ) -> Awaitable[Recorded]:
+        """Commit an event with its deliveries, or recognise it as a duplicate.
+
+        With `claimed` the deliveries start as this worker's: running, at attempt 1, so that a
+        worker with room saves the claim. Concurrent calls share one transaction. `committed`
+        is called on the loop with what the caller gets, or None if nothing was stored; it is
+        called even if the caller was cancelled.
+        """
+
+    async def due_names(self, names: Sequence[str], *, now_ms: int) -> list[str]:
+        """Those of `names` that have a delivery due. Cheap: it only reads."""
+
+    async def claim(self, wants: Mapping[str, int], *, now_ms: int) -> list[Claim]:
+        """Take up to `wants[name]` due deliveries of each name, live ones before replays.
+
+        The claim counts the attempt. Of the deliveries with one name and one key only the
+        oldest unfinished is ever given out.
+        """
+
+    def finish(self, finish: Finish, done: Callable[[BaseException | None], None]) -> None:
+        """Commit an attempt's end; `done` is called on the loop after the commit.
+
+        It gets `LeaseLost` if the delivery is no longer this worker's: then nothing of the
+        attempt is kept, its messages and values neither.
+        """
+
+    async def release(self, ids: Sequence[DeliveryId], *, due_ms: int | None = None) -> None:
+        """Give claims back unrun: their attempt is not counted; due at `due_ms`, or as before."""
+
+    async def heartbeat(self) -> int:
+        """Extend this worker's lease and rescue dead workers' deliveries; how many those were."""
+
+    async def reject(self, rejection: Rejection) -> None:
+        """Keep a refused request in the bounded log of rejections."""
+
+    async def replay(
+        self,
+        *,
+        author: str,
+        selection: str,
+        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]],
+        now_ms: int | None = None,
+    ) -> int:
+        """Record a replay with new deliveries of stored events, behind live ones; its id."""
+
+    async def retry(self, ids: Sequence[int], *, now_ms: int) -> list[DeliveryId]:
+        """Revive dead deliveries with a fresh schedule, make waiting ones due; those changed."""
+
+    async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
+        """Cancel deliveries that neither run nor have succeeded; those changed."""
+
+    async def value(self, handler: str, key: str) -> str | None:
+        """What a handler keeps under a key, as JSON text."""
+
+    async def event(self, event_id: str) -> Event | None:
+        """One event by its id."""
+
+    async def events(self, which: EventFilter, *, limit: int, newest: bool = True) -> list[Event]:
+        """Up to `limit` events; page on by `before` or `after`."""
+
+    async def count_events(self, which: EventFilter) -> int:
+        """How many events."""
+
+    async def count_states(self) -> dict[State, int]:
+        """How many deliveries are in each state; states with none are left out."""
+
+    async def delivery(self, delivery_id: int) -> Delivery | None:
+        """One delivery by its number."""
+
+    async def deliveries(self, which: DeliveryFilter, *, limit: int) -> list[Delivery]:
+        """Up to `limit` deliveries, newest first; page on by `before`."""
+
+    async def deliveries_of(self, event_id: str) -> list[Delivery]:
+        """All deliveries of an event, oldest first."""
+
+    async def attempts(self, delivery_id: int) -> list[Attempt]:
+        """A delivery's attempts, first to last."""
+
+    async def message(self, message_id: int) -> Message | None:
+        """A staged message, without its attachments' contents."""
+
+    async def rejections(self, *, limit: int) -> list[Rejection]:
+        """The latest refused requests, newest first."""
+
+    async def find_replay(self, replay_id: int) -> Replay | None:
+        """A replay with how its deliveries stand now."""
+
+    async def backlog(self) -> int:
+        """How many deliveries wait to run. One query, its cost grows with the answer."""
+
+    async def change_count(self) -> int:
+        """A number that differs whenever another connection has committed since the last call."""

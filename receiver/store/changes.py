@@ -1,0 +1,89 @@
+"""The less frequent changes to deliveries: each a function of the writer's connection."""
+
+import json
+from collections.abc import Iterable, Sequence
+
+from receiver.model import DeliveryId, EventId, NewDelivery
+from receiver.store.base import Rejection
+from receiver.store.driver import sqlite3
+from receiver.store.queries import Queries
+
+
+def release(
+    db: "sqlite3.Connection",
+    queries: Queries,
+    *,
+    worker: int,
+    ids: Sequence[int],
+    due_ms: int | None,
+) -> None:
+    """Give claims back unrun, due at `due_ms` or as they were."""
+    db.execute(queries["release"], (json.dumps(ids), worker, due_ms))
+
+
+def reject(db: "sqlite3.Connection", queries: Queries, rejection: Rejection, *, keep: int) -> None:
+    """Keep a refused request, and no more than the latest `keep` of them."""
+    db.execute(
+        queries["insert_rejection"],
+        (rejection.received_ms, rejection.source, rejection.status, rejection.reason,
+         rejection.headers, rejection.body, rejection.body_bytes),
+    )  # fmt: skip
+    db.execute(queries["trim_rejections"], (keep,))
+
+
+def replay(
+    db: "sqlite3.Connection",
+    queries: Queries,
+    *,
+    author: str,
+    selection: str,
+    deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]],
+    now_ms: int,
+) -> int:
+    """Record a replay and its deliveries; its id."""
+    rows = list(deliveries)
+    replay_id = db.execute(
+        queries["insert_replay"], (now_ms, author, selection, len(rows))
+    ).lastrowid
+    assert replay_id is not None, "an insert has a row id"
+    ids: list[int] = []
+    for event_id, made in rows:
+        for new in made:
+            row_id = db.execute(
+                queries["insert_replayed_delivery"],
+                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id),
+            ).lastrowid
+            if new.key is not None and row_id is not None:
+                ids.append(row_id)
+    if ids:
+        db.execute(queries["queue_behind_key"], (json.dumps(ids),))
+    return replay_id
+
+
+def retry(
+    db: "sqlite3.Connection", queries: Queries, ids: Sequence[int], *, now_ms: int
+) -> list[DeliveryId]:
+    """Revive dead deliveries with a fresh schedule, make waiting ones due; those changed."""
+    changed: list[DeliveryId] = []
+    for delivery_id in ids:
+        for statement in ("retry_by_hand", "make_due_now"):
+            if db.execute(queries[statement], (now_ms, delivery_id)).fetchone() is not None:
+                changed.append(DeliveryId(delivery_id))
+                break
+    return changed
+
+
+def discard(
+    db: "sqlite3.Connection", queries: Queries, ids: Sequence[int], *, reason: str, now_ms: int
+) -> list[DeliveryId]:
+    """Cancel deliveries that do not run and have not succeeded; those changed."""
+    changed: list[DeliveryId] = []
+    for delivery_id in ids:
+        row = db.execute(queries["discard"], (now_ms, delivery_id, reason)).fetchone()
+        if row is None:
+            continue
+        changed.append(DeliveryId(delivery_id))
+        _, name, key = row
+        if key is not None:
+            db.execute(queries["pass_turn_of_key"], (name, key))
+    return changed

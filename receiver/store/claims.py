@@ -1,0 +1,96 @@
+"""Claiming due deliveries, and loading what they need to run."""
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from receiver.model import (
+    Attachment,
+    DeliveryId,
+    Event,
+    EventId,
+    Message,
+    Severity,
+    from_ms,
+    parse_headers,
+)
+from receiver.store.base import LIVE, REPLAY, Claim
+from receiver.store.driver import sqlite3
+from receiver.store.queries import Queries
+
+
+def claim_due(
+    db: "sqlite3.Connection",
+    queries: Queries,
+    *,
+    worker: int,
+    wants: Mapping[str, int],
+    now_ms: int,
+) -> list[int]:
+    """Mark up to `wants[name]` due deliveries of each name as `worker`'s; their ids."""
+    ids: list[int] = []
+    for name, want in wants.items():
+        left = want
+        for priority in (LIVE, REPLAY):
+            if left <= 0:
+                break
+            rows = db.execute(queries["claim"], (worker, now_ms, name, priority, left)).fetchall()
+            ids += [row[0] for row in rows]
+            left -= len(rows)
+    return ids
+
+
+def load_claims(db: "sqlite3.Connection", queries: Queries, ids: Sequence[int]) -> list[Claim]:
+    """The claimed deliveries with their events and messages, in order of id."""
+    rows = db.execute(queries["claimed"], (json.dumps(ids),)).fetchall()
+    return [_claim(db, queries, row) for row in rows]
+
+
+def _claim(db: "sqlite3.Connection", queries: Queries, row: Sequence[Any]) -> Claim:
+    delivery_id, name, attempts, forgiven, max_attempts, key, replay_id, message_id = row[:8]
+    return Claim(
+        delivery_id=DeliveryId(delivery_id),
+        name=name,
+        event=event_from_row(row[8:17]),
+        attempt=attempts,
+        tries=attempts - forgiven,
+        max_attempts=max_attempts,
+        key=key,
+        message=_message(db, queries, message_id, row[17:]) if message_id is not None else None,
+        replay_id=replay_id,
+    )
+
+
+def event_from_row(row: Sequence[Any], duplicates: int = 0) -> Event:
+    """An event from `seq, id, source, type, received_at, body, headers, message_id, secret`."""
+    seq, event_id, source, type_, received_ms, body, headers, message_id, secret_index = row
+    return Event(
+        id=EventId(event_id),
+        seq=seq,
+        source=source,
+        type=type_,
+        received_at=from_ms(received_ms),
+        body=body,
+        headers=parse_headers(headers),
+        message_id=message_id,
+        secret_index=secret_index,
+        duplicates=duplicates,
+    )
+
+
+def _message(
+    db: "sqlite3.Connection", queries: Queries, message_id: int, row: Sequence[Any]
+) -> Message:
+    channel, title, body, severity, format_ = row
+    attachments = db.execute(queries["attachments_of"], (message_id,)).fetchall()
+    return Message(
+        channel=channel,
+        title=title,
+        body=body,
+        severity=Severity(severity),
+        format=format_,
+        attachments=tuple(
+            Attachment(name=name, content_type=content_type, content=content)
+            for name, content_type, content in attachments
+        ),
+    )

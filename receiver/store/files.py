@@ -1,0 +1,52 @@
+"""The database's files: their permissions, and the lock that says who owns them."""
+
+import fcntl
+import os
+from pathlib import Path
+
+
+def create_private(path: Path) -> None:
+    """Make the database's folder (0700) and an empty file (0600) where they do not exist.
+
+    SQLite gives the -wal and -shm files the mode of the database file.
+    """
+    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+class OwnerLock:
+    """An advisory lock beside the database, held by the process that runs its deliveries.
+
+    The kernel drops it with the process, so `kill -9` leaves no stale lock behind.
+    """
+
+    def __init__(self, database: Path) -> None:
+        self.path = database.with_name(database.name + ".lock")
+        self._fd: int | None = None
+
+    def take(self) -> bool:
+        """Take the lock; False if another process (or another store of this one) has it."""
+        assert self._fd is None, "the lock is taken once"
+        fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
+        try:
+            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            os.close(fd)
+            return False
+        os.ftruncate(fd, 0)
+        os.write(fd, f"{os.getpid()}\n".encode())
+        self._fd = fd
+        return True
+
+    def owner_pid(self) -> int | None:
+        """The process that last took the lock, for messages to people."""
+        try:
+            return int(self.path.read_text("ascii").strip())
+        except (OSError, ValueError):
+            return None
+
+    def release(self) -> None:
+        """Let go; the file stays, since removing it would race with the next owner."""
+        if self._fd is not None:
+            os.close(self._fd)
+            self._fd = None

@@ -1,0 +1,231 @@
+"""The SQLite schema, one step per migration. A released step is never edited.
+
+Moments are Unix milliseconds; the `v_` views show them as ISO 8601 text. The CHECKs hold the
+invariants of `receiver.model.MOVES`: a delivery has a worker exactly while it runs, and
+`finalized_at` exactly in a final state.
+"""
+
+from sqlite_utils import Database, Migrations
+
+migrations = Migrations("clarihook")
+
+
+def _run(db: Database, script: str) -> None:
+    # executescript() would commit the migration's transaction half way.
+    for statement in script.split(";\n"):
+        if statement.strip():
+            db.execute(statement)
+
+
+@migrations(name="0001_events_and_deliveries")
+def _0001(db: Database) -> None:
+    _run(
+        db,
+        """
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    id TEXT NOT NULL UNIQUE,
+    source TEXT NOT NULL,
+    type TEXT NOT NULL,
+    received_at INTEGER NOT NULL,
+    body BLOB NOT NULL,
+    headers TEXT NOT NULL,
+    message_id TEXT,
+    secret_index INTEGER,
+    dedupe_key BLOB NOT NULL
+);
+CREATE TABLE dedupe_keys (
+    source TEXT NOT NULL,
+    key BLOB NOT NULL,
+    event_id TEXT NOT NULL,
+    seen_at INTEGER NOT NULL,
+    duplicates INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (source, key)
+) WITHOUT ROWID;
+CREATE TABLE replays (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    created_at INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    selection TEXT NOT NULL,
+    events INTEGER NOT NULL
+);
+CREATE TABLE messages (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    delivery_id INTEGER NOT NULL,
+    channel TEXT NOT NULL,
+    title TEXT NOT NULL,
+    body TEXT NOT NULL,
+    severity TEXT NOT NULL,
+    format TEXT NOT NULL CHECK (format IN ('text', 'markdown', 'html'))
+);
+CREATE TABLE attachments (
+    message_id INTEGER NOT NULL REFERENCES messages (id) ON DELETE CASCADE,
+    position INTEGER NOT NULL,
+    name TEXT NOT NULL,
+    content_type TEXT NOT NULL,
+    content BLOB NOT NULL,
+    PRIMARY KEY (message_id, position)
+) WITHOUT ROWID;
+CREATE TABLE workers (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    pid INTEGER NOT NULL,
+    machine TEXT NOT NULL,
+    started_at INTEGER NOT NULL,
+    lease_until INTEGER NOT NULL
+);
+CREATE TABLE deliveries (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    event_seq INTEGER NOT NULL REFERENCES events (seq) ON DELETE CASCADE,
+    kind TEXT NOT NULL CHECK (kind IN ('handler', 'target')),
+    name TEXT NOT NULL,
+    state TEXT NOT NULL CHECK (
+        state IN ('pending', 'running', 'retrying', 'held', 'succeeded', 'dead', 'cancelled')
+    ),
+    priority INTEGER NOT NULL DEFAULT 0,
+    attempts INTEGER NOT NULL DEFAULT 0,
+    attempts_forgiven INTEGER NOT NULL DEFAULT 0,
+    max_attempts INTEGER NOT NULL,
+    key TEXT,
+    waits_for_key INTEGER NOT NULL DEFAULT 0,
+    due_at INTEGER NOT NULL,
+    created_at INTEGER NOT NULL,
+    started_at INTEGER,
+    finalized_at INTEGER,
+    worker INTEGER,
+    reason TEXT,
+    message_id INTEGER REFERENCES messages (id),
+    replay_id INTEGER REFERENCES replays (id),
+    CHECK ((finalized_at IS NOT NULL) = (state IN ('succeeded', 'dead', 'cancelled'))),
+    CHECK ((worker IS NOT NULL) = (state = 'running')),
+    CHECK ((message_id IS NOT NULL) = (kind = 'target'))
+);
+CREATE INDEX deliveries_due ON deliveries (name, priority, due_at, id)
+    WHERE state IN ('pending', 'retrying') AND waits_for_key = 0;
+CREATE INDEX deliveries_running ON deliveries (worker) WHERE state = 'running';
+CREATE INDEX deliveries_dead ON deliveries (name, id) WHERE state = 'dead';
+CREATE INDEX deliveries_by_key ON deliveries (name, key, id)
+    WHERE key IS NOT NULL AND state IN ('pending', 'running', 'retrying', 'held');
+CREATE INDEX deliveries_held ON deliveries (id) WHERE state = 'held';
+CREATE INDEX deliveries_by_event ON deliveries (event_seq);
+CREATE INDEX deliveries_by_replay ON deliveries (replay_id) WHERE replay_id IS NOT NULL;
+CREATE INDEX deliveries_by_message ON deliveries (message_id) WHERE message_id IS NOT NULL;
+CREATE TABLE attempts (
+    delivery_id INTEGER NOT NULL REFERENCES deliveries (id) ON DELETE CASCADE,
+    number INTEGER NOT NULL,
+    started_at INTEGER NOT NULL,
+    duration_ms REAL NOT NULL,
+    outcome TEXT NOT NULL CHECK (
+        outcome IN ('delivered', 'transient', 'permanent', 'unknown')
+    ),
+    error_class TEXT,
+    error TEXT,
+    traceback TEXT,
+    status_code INTEGER,
+    possible_duplicate INTEGER NOT NULL DEFAULT 0,
+    PRIMARY KEY (delivery_id, number)
+) WITHOUT ROWID;
+CREATE TABLE handler_values (
+    handler TEXT NOT NULL,
+    key TEXT NOT NULL,
+    value TEXT NOT NULL,
+    updated_at INTEGER NOT NULL,
+    PRIMARY KEY (handler, key)
+) WITHOUT ROWID;
+CREATE TABLE rejections (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    received_at INTEGER NOT NULL,
+    source TEXT NOT NULL,
+    status INTEGER NOT NULL,
+    reason TEXT NOT NULL,
+    headers TEXT NOT NULL,
+    body BLOB NOT NULL,
+    body_bytes INTEGER NOT NULL
+);
+""",
+    )
+
+
+@migrations(name="0002_views")
+def _0002(db: Database) -> None:
+    _run(
+        db,
+        """
+CREATE VIEW v_events AS
+SELECT
+    seq,
+    id,
+    source,
+    type,
+    strftime('%Y-%m-%dT%H:%M:%fZ', received_at / 1000.0, 'unixepoch') AS received_at,
+    CAST(body AS TEXT) AS body
+FROM events;
+CREATE VIEW v_deliveries AS
+SELECT
+    deliveries.id,
+    events.id AS event_id,
+    events.type AS event_type,
+    deliveries.kind,
+    deliveries.name,
+    deliveries.state,
+    deliveries.attempts,
+    deliveries.max_attempts,
+    deliveries.reason,
+    strftime('%Y-%m-%dT%H:%M:%fZ', deliveries.due_at / 1000.0, 'unixepoch') AS due_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', deliveries.created_at / 1000.0, 'unixepoch') AS created_at,
+    strftime('%Y-%m-%dT%H:%M:%fZ', deliveries.finalized_at / 1000.0, 'unixepoch') AS finalized_at
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq;
+CREATE VIEW v_sync_completed AS
+SELECT
+    id,
+    received_at,
+    body ->> '$.timestamp' AS timestamp,
+    body ->> '$.data.data_source_id' AS data_source_id,
+    body ->> '$.data.data_source_name' AS data_source_name,
+    body ->> '$.data.records_synced' AS records_synced,
+    body ->> '$.data.duration_seconds' AS duration_seconds
+FROM v_events
+WHERE type = 'data_source.sync_completed';
+CREATE VIEW v_sync_failed AS
+SELECT
+    id,
+    received_at,
+    body ->> '$.timestamp' AS timestamp,
+    body ->> '$.data.data_source_id' AS data_source_id,
+    body ->> '$.data.data_source_name' AS data_source_name,
+    coalesce(
+        body ->> '$.data.error_message', body ->> '$.data.error', body ->> '$.data.message'
+    ) AS error
+FROM v_events
+WHERE type = 'data_source.sync_failed';
+CREATE VIEW v_report_generated AS
+SELECT
+    id,
+    received_at,
+    body ->> '$.timestamp' AS timestamp,
+    coalesce(body ->> '$.data.report_id', body ->> '$.data.id') AS report_id,
+    coalesce(body ->> '$.data.report_name', body ->> '$.data.name') AS report_name,
+    body ->> '$.data.status' AS status
+FROM v_events
+WHERE type = 'report.generated';
+CREATE VIEW v_goal_milestone_reached AS
+SELECT
+    id,
+    received_at,
+    body ->> '$.timestamp' AS timestamp,
+    body ->> '$.data.goal_id' AS goal_id,
+    body ->> '$.data.goal_name' AS goal_name,
+    body ->> '$.data.milestone' AS milestone
+FROM v_events
+WHERE type = 'goal.milestone_reached';
+CREATE VIEW v_credits_low AS
+SELECT
+    id,
+    received_at,
+    body ->> '$.timestamp' AS timestamp,
+    body ->> '$.data.remaining' AS remaining,
+    body ->> '$.data.total' AS total
+FROM v_events
+WHERE type = 'billing.credits_low';
+""",
+    )

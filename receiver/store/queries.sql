@@ -1,0 +1,284 @@
+-- Every statement the SQLite store runs, each under its name. `(...)` rows are repeated by
+-- `Queries.rows` for multi-row inserts.
+
+-- name: insert_dedupe_keys
+INSERT INTO dedupe_keys (source, key, event_id, seen_at)
+VALUES (?, ?, ?, ?)
+ON CONFLICT DO NOTHING
+
+-- name: find_dedupe_key
+SELECT event_id
+FROM dedupe_keys
+WHERE source = ? AND key = ?
+
+-- name: count_duplicate
+UPDATE dedupe_keys
+SET duplicates = duplicates + 1
+WHERE source = ? AND key = ?
+
+-- name: insert_events
+INSERT INTO events (
+    id, source, type, received_at, body, headers, message_id, secret_index, dedupe_key
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: insert_deliveries
+-- due_at and created_at are the same moment for what an event or a handler just made.
+INSERT INTO deliveries (
+    event_seq, kind, name, state, attempts, max_attempts, key,
+    due_at, created_at, started_at, worker, message_id
+)
+VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+
+-- name: queue_behind_key
+-- A delivery waits for its key while an earlier one of the same name and key is unfinished.
+UPDATE deliveries
+SET waits_for_key = 1
+WHERE
+    id IN (SELECT value FROM json_each(?))
+    AND EXISTS (
+        SELECT 1
+        FROM deliveries AS earlier
+        WHERE
+            earlier.name = deliveries.name
+            AND earlier.key = deliveries.key
+            AND earlier.key IS NOT NULL
+            AND earlier.state IN ('pending', 'running', 'retrying', 'held')
+            AND earlier.id < deliveries.id
+    )
+
+-- name: pass_turn_of_key
+-- The oldest waiting delivery of a key runs next, once none of that key is under way.
+UPDATE deliveries
+SET waits_for_key = 0
+WHERE
+    id = (
+        SELECT min(id)
+        FROM deliveries
+        WHERE name = ?1 AND key = ?2 AND key IS NOT NULL
+            AND state IN ('pending', 'running', 'retrying', 'held')
+    )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS head
+        WHERE head.name = ?1 AND head.key = ?2 AND head.key IS NOT NULL
+            AND head.state IN ('pending', 'running', 'retrying', 'held')
+            AND head.waits_for_key = 0
+    )
+
+-- name: name_and_key
+SELECT name, key
+FROM deliveries
+WHERE id = ?
+
+-- name: claim
+-- One priority at a time: an index seek, however many deliveries wait for a later moment.
+UPDATE deliveries
+SET state = 'running', attempts = attempts + 1, worker = ?1, started_at = ?2
+WHERE id IN (
+    SELECT id
+    FROM deliveries
+    WHERE
+        name = ?3
+        AND priority = ?4
+        AND state IN ('pending', 'retrying')
+        AND waits_for_key = 0
+        AND due_at <= ?2
+    ORDER BY due_at, id
+    LIMIT ?5
+)
+RETURNING id
+
+-- name: claimed
+SELECT
+    deliveries.id,
+    deliveries.name,
+    deliveries.attempts,
+    deliveries.attempts_forgiven,
+    deliveries.max_attempts,
+    deliveries.key,
+    deliveries.replay_id,
+    deliveries.message_id,
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    messages.channel,
+    messages.title,
+    messages.body,
+    messages.severity,
+    messages.format
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq
+LEFT JOIN messages ON messages.id = deliveries.message_id
+WHERE deliveries.id IN (SELECT value FROM json_each(?))
+ORDER BY deliveries.id
+
+-- name: attachments_of
+SELECT name, content_type, content
+FROM attachments
+WHERE message_id = ?
+ORDER BY position
+
+-- name: succeed
+UPDATE deliveries
+SET state = 'succeeded', finalized_at = ?1, worker = NULL
+WHERE
+    id IN (SELECT value FROM json_each(?2))
+    AND state = 'running'
+    AND worker = ?3
+    AND attempts = 1
+
+-- name: insert_attempts
+INSERT INTO attempts (
+    delivery_id, number, started_at, duration_ms, outcome
+)
+VALUES (?, ?, ?, ?, ?)
+
+-- name: finish
+UPDATE deliveries
+SET state = ?1, finalized_at = ?2, due_at = coalesce(?3, due_at), reason = ?4, worker = NULL
+WHERE id = ?5 AND state = 'running' AND worker = ?6 AND attempts = ?7
+
+-- name: insert_attempt
+-- An attempt after one that may have arrived is a possible duplicate.
+INSERT INTO attempts (
+    delivery_id, number, started_at, duration_ms, outcome,
+    error_class, error, traceback, status_code, possible_duplicate
+)
+VALUES (
+    ?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, ?9,
+    EXISTS (SELECT 1 FROM attempts WHERE delivery_id = ?1 AND outcome = 'unknown')
+)
+
+-- name: insert_message
+INSERT INTO messages (delivery_id, channel, title, body, severity, format)
+VALUES (?, ?, ?, ?, ?, ?)
+
+-- name: insert_attachment
+INSERT INTO attachments (message_id, position, name, content_type, content)
+VALUES (?, ?, ?, ?, ?)
+
+-- name: delivery_of_message
+-- What a staged message inherits from the handler's delivery that said it.
+SELECT event_seq, name, priority, replay_id
+FROM deliveries
+WHERE id = ?
+
+-- name: insert_message_delivery
+INSERT INTO deliveries (
+    event_seq, kind, name, state, priority, max_attempts, key,
+    due_at, created_at, message_id, replay_id
+)
+VALUES (?, 'target', ?, 'pending', ?, ?, ?, ?, ?, ?, ?)
+
+-- name: set_value
+INSERT INTO handler_values (handler, key, value, updated_at)
+VALUES (?, ?, ?, ?)
+ON CONFLICT (handler, key) DO UPDATE SET value = excluded.value, updated_at = excluded.updated_at
+
+-- name: delete_value
+DELETE FROM handler_values
+WHERE handler = ? AND key = ?
+
+-- name: release
+-- Given back unrun: the claim's attempt does not count. One that ran before was retrying.
+UPDATE deliveries
+SET
+    state = iif(attempts > 1, 'retrying', 'pending'),
+    attempts = attempts - 1,
+    due_at = coalesce(?3, due_at),
+    worker = NULL
+WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running' AND worker = ?2
+
+-- name: insert_worker
+INSERT INTO workers (pid, machine, started_at, lease_until)
+VALUES (?, ?, ?, ?)
+
+-- name: extend_lease
+UPDATE workers
+SET lease_until = ?
+WHERE id = ?
+
+-- name: workers
+SELECT id, machine, lease_until
+FROM workers
+
+-- name: delete_worker
+DELETE FROM workers
+WHERE id = ?
+
+-- name: orphans
+SELECT id, attempts, attempts - attempts_forgiven, max_attempts, started_at, name, key
+FROM deliveries
+WHERE state = 'running' AND worker = ?
+ORDER BY id
+
+-- name: running_workers
+SELECT DISTINCT worker
+FROM deliveries
+WHERE state = 'running'
+
+-- name: rescue
+UPDATE deliveries
+SET
+    state = ?1, finalized_at = ?2, due_at = ?3, reason = ?4, worker = NULL
+WHERE id = ?5 AND state = 'running' AND worker = ?6
+
+-- name: insert_rejection
+INSERT INTO rejections (received_at, source, status, reason, headers, body, body_bytes)
+VALUES (?, ?, ?, ?, ?, ?, ?)
+
+-- name: trim_rejections
+DELETE FROM rejections
+WHERE id <= (SELECT max(id) FROM rejections) - ?
+
+-- name: insert_replay
+INSERT INTO replays (created_at, author, selection, events)
+VALUES (?, ?, ?, ?)
+
+-- name: insert_replayed_delivery
+INSERT INTO deliveries (
+    event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id
+)
+SELECT seq, 'handler', ?1, 'pending', 1, ?2, ?3, ?4, ?4, ?5
+FROM events
+WHERE id = ?6
+
+-- name: retry_by_hand
+-- The schedule starts anew: the attempts so far stay counted, and are forgiven.
+UPDATE deliveries
+SET
+    state = 'pending',
+    finalized_at = NULL,
+    due_at = ?1,
+    attempts_forgiven = attempts,
+    reason = NULL,
+    waits_for_key = key IS NOT NULL AND EXISTS (
+        SELECT 1
+        FROM deliveries AS other
+        WHERE
+            other.name = deliveries.name
+            AND other.key = deliveries.key
+            AND other.key IS NOT NULL
+            AND other.state IN ('pending', 'running', 'retrying', 'held')
+    )
+WHERE id = ?2 AND state = 'dead'
+RETURNING id, name, key
+
+-- name: make_due_now
+UPDATE deliveries
+SET due_at = ?1
+WHERE id = ?2 AND state IN ('pending', 'retrying')
+RETURNING id, name, key
+
+-- name: discard
+UPDATE deliveries
+SET state = 'cancelled', finalized_at = ?1, reason = ?3
+WHERE id = ?2 AND state IN ('pending', 'retrying', 'held', 'dead')
+RETURNING id, name, key

@@ -1,0 +1,232 @@
+"""The reading half of the SQLite store: on threads and connections that can't write."""
+
+import asyncio
+import json
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeVar
+
+from receiver.model import (
+    Attempt,
+    Delivery,
+    DeliveryId,
+    Event,
+    EventId,
+    Message,
+    Outcome,
+    Severity,
+    State,
+    from_ms,
+)
+from receiver.store.base import DeliveryFilter, EventFilter, Rejection, Replay
+from receiver.store.claims import event_from_row
+from receiver.store.driver import sqlite3
+from receiver.store.ids import FIRST, LAST, first_id_at
+from receiver.store.queries import Queries
+
+T = TypeVar("T")
+
+_MAX_ID = 2**63 - 1
+
+
+class SqliteReads:
+    """Every query of the Store protocol; `connect` makes a read-only connection."""
+
+    def __init__(
+        self,
+        threads: ThreadPoolExecutor,
+        connect: Callable[[], "sqlite3.Connection"],
+        queries: Queries,
+    ) -> None:
+        self._threads = threads
+        self._connect_read = connect
+        self._reads = queries
+        self._local = threading.local()
+        self._open_readers: list[sqlite3.Connection] = []
+
+    async def read(self, call: Callable[["sqlite3.Connection"], T]) -> T:
+        """Run `call` on a reader's thread and connection."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._threads, lambda: call(self._reader()))
+
+    def _reader(self) -> "sqlite3.Connection":
+        connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
+        if connection is None:
+            connection = self._local.connection = self._connect_read()
+            self._open_readers.append(connection)
+        return connection
+
+    async def close_readers(self) -> None:
+        """End the readers' threads and close their connections."""
+        await asyncio.to_thread(self._threads.shutdown)
+        for connection in self._open_readers:
+            connection.close()
+        self._open_readers.clear()
+
+    async def _rows(self, name: str, parameters: Any) -> list[Any]:
+        sql = self._reads[name]
+        return await self.read(lambda db: db.execute(sql, parameters).fetchall())
+
+    async def due_names(self, names: Sequence[str], *, now_ms: int) -> list[str]:
+        """See `Store.due_names`."""
+        rows = await self._rows("due_names", (json.dumps(list(names)), now_ms))
+        return [row[0] for row in rows]
+
+    async def change_count(self) -> int:
+        """See `Store.change_count`."""
+        rows = await self.read(lambda db: db.execute("PRAGMA data_version").fetchall())
+        return int(rows[0][0])
+
+    async def backlog(self) -> int:
+        """See `Store.backlog`."""
+        return int((await self._rows("count_backlog", ()))[0][0])
+
+    async def value(self, handler: str, key: str) -> str | None:
+        """See `Store.value`."""
+        rows = await self._rows("value", (handler, key))
+        return rows[0][0] if rows else None
+
+    async def event(self, event_id: str) -> Event | None:
+        """See `Store.event`."""
+        rows = await self._rows("event", (event_id,))
+        return event_from_row(rows[0][:9], rows[0][9]) if rows else None
+
+    async def events(self, which: EventFilter, *, limit: int, newest: bool = True) -> list[Event]:
+        """See `Store.events`."""
+        name = "events_newest" if newest else "events_oldest"
+        rows = await self._rows(name, _event_parameters(which) | {"limit": limit})
+        return [event_from_row(row[:9], row[9]) for row in rows]
+
+    async def count_events(self, which: EventFilter) -> int:
+        """See `Store.count_events`."""
+        return int((await self._rows("count_events", _event_parameters(which)))[0][0])
+
+    async def delivery(self, delivery_id: int) -> Delivery | None:
+        """See `Store.delivery`."""
+        found = await self.deliveries(DeliveryFilter(ids=[delivery_id]), limit=1)
+        return found[0] if found else None
+
+    async def deliveries(self, which: DeliveryFilter, *, limit: int) -> list[Delivery]:
+        """See `Store.deliveries`."""
+        parameters = {
+            "after": which.after or 0,
+            "before": which.before or _MAX_ID,
+            "ids": _array(which.ids),
+            "states": _array([state.value for state in which.states]),
+            "names": _array(which.names),
+            "replay_id": which.replay_id,
+            "limit": limit,
+        }
+        return [_delivery(row) for row in await self._rows("deliveries_newest", parameters)]
+
+    async def deliveries_of(self, event_id: str) -> list[Delivery]:
+        """See `Store.deliveries_of`."""
+        return [_delivery(row) for row in await self._rows("deliveries_of_event", (event_id,))]
+
+    async def count_states(self) -> dict[State, int]:
+        """See `Store.count_states`."""
+        return {State(state): n for state, n in await self._rows("count_states", ())}
+
+    async def attempts(self, delivery_id: int) -> list[Attempt]:
+        """See `Store.attempts`."""
+        return [_attempt(row) for row in await self._rows("attempts", (delivery_id,))]
+
+    async def message(self, message_id: int) -> Message | None:
+        """See `Store.message`."""
+        for channel, title, body, severity, format_ in await self._rows("message", (message_id,)):
+            return Message(
+                channel=channel,
+                title=title,
+                body=body,
+                severity=Severity(severity),
+                format=format_,
+            )
+        return None
+
+    async def find_replay(self, replay_id: int) -> Replay | None:
+        """See `Store.find_replay`."""
+        rows = await self._rows("replay", (replay_id,))
+        if not rows:
+            return None
+        counts = await self._rows("count_states_of_replay", (replay_id,))
+        id_, created_ms, author, selection, events = rows[0]
+        return Replay(
+            id=id_,
+            created_ms=created_ms,
+            author=author,
+            selection=selection,
+            events=events,
+            states={State(state): n for state, n in counts},
+        )
+
+    async def rejections(self, *, limit: int) -> list[Rejection]:
+        """See `Store.rejections`."""
+        fields = ("id", "received_ms", "source", "status", "reason", "headers", "body",
+                  "body_bytes")  # fmt: skip
+        rows = await self._rows("rejections_newest", (limit,))
+        return [Rejection(**dict(zip(fields, row, strict=True))) for row in rows]
+
+
+def _array(values: Sequence[Any]) -> str | None:
+    """A JSON array for `json_each`; None leaves the condition out."""
+    return json.dumps(list(values)) if values else None
+
+
+def _event_parameters(which: EventFilter) -> dict[str, Any]:
+    after = max(
+        which.after or FIRST,
+        # Shorter than any id of that millisecond, so `>` in the query means "at or after".
+        first_id_at(which.since_ms) if which.since_ms is not None else FIRST,
+    )
+    before = min(
+        which.before or LAST,
+        first_id_at(which.until_ms) if which.until_ms is not None else LAST,
+    )
+    return {
+        "after": after,
+        "before": before,
+        "ids": _array(which.ids),
+        "types": _array(which.types),
+        "sources": _array(which.sources),
+    }
+
+
+def _delivery(row: Sequence[Any]) -> Delivery:
+    (id_, event_id, event_type, kind, name, state, attempts, max_attempts, key, due_ms,
+     created_ms, started_ms, finalized_ms, reason, replay_id, message_id) = row  # fmt: skip
+    return Delivery(
+        id=DeliveryId(id_),
+        event_id=EventId(event_id),
+        event_type=event_type,
+        kind=kind,
+        name=name,
+        state=State(state),
+        attempts=attempts,
+        max_attempts=max_attempts,
+        key=key,
+        due_at=from_ms(due_ms),
+        created_at=from_ms(created_ms),
+        started_at=from_ms(started_ms) if started_ms is not None else None,
+        finalized_at=from_ms(finalized_ms) if finalized_ms is not None else None,
+        reason=reason,
+        replay_id=replay_id,
+        message_id=message_id,
+    )
+
+
+def _attempt(row: Sequence[Any]) -> Attempt:
+    (delivery_id, number, started_ms, duration_ms, outcome, error_class, error, traceback,
+     status_code, possible_duplicate) = row  # fmt: skip
+    return Attempt(
+        delivery_id=DeliveryId(delivery_id),
+        number=number,
+        started_at=from_ms(started_ms),
+        duration_ms=duration_ms,
+        outcome=Outcome(outcome),
+        error_class=error_class,
+        error=error,
+        traceback=traceback,
+        status_code=status_code,
+        possible_duplicate=bool(possible_duplicate),
+    )

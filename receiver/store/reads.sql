@@ -1,0 +1,222 @@
+-- What people and commands look at. Lists come as JSON arrays; a NULL parameter leaves its
+-- condition out. An event's id begins with its time of arrival, so ranges of time are ranges
+-- of ids, and need no index of their own.
+
+-- name: event
+SELECT
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    coalesce(dedupe_keys.duplicates, 0)
+FROM events
+LEFT JOIN dedupe_keys
+    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+WHERE events.id = ?
+
+-- name: events_newest
+SELECT
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    coalesce(dedupe_keys.duplicates, 0)
+FROM events
+LEFT JOIN dedupe_keys
+    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+WHERE
+    events.id > :after
+    AND events.id < :before
+    AND (:ids IS NULL OR events.id IN (SELECT value FROM json_each(:ids)))
+    AND (:types IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
+    ))
+    AND (:sources IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
+    ))
+ORDER BY events.id DESC
+LIMIT :limit
+
+-- name: events_oldest
+SELECT
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    coalesce(dedupe_keys.duplicates, 0)
+FROM events
+LEFT JOIN dedupe_keys
+    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+WHERE
+    events.id > :after
+    AND events.id < :before
+    AND (:ids IS NULL OR events.id IN (SELECT value FROM json_each(:ids)))
+    AND (:types IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
+    ))
+    AND (:sources IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
+    ))
+ORDER BY events.id ASC
+LIMIT :limit
+
+-- name: count_events
+SELECT count(*)
+FROM events
+WHERE
+    id > :after
+    AND id < :before
+    AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+    AND (:types IS NULL OR EXISTS (SELECT 1 FROM json_each(:types) WHERE type GLOB value))
+    AND (:sources IS NULL OR EXISTS (SELECT 1 FROM json_each(:sources) WHERE source GLOB value))
+
+-- name: deliveries_newest
+SELECT
+    deliveries.id,
+    events.id,
+    events.type,
+    deliveries.kind,
+    deliveries.name,
+    deliveries.state,
+    deliveries.attempts,
+    deliveries.max_attempts,
+    deliveries.key,
+    deliveries.due_at,
+    deliveries.created_at,
+    deliveries.started_at,
+    deliveries.finalized_at,
+    deliveries.reason,
+    deliveries.replay_id,
+    deliveries.message_id
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq
+WHERE
+    deliveries.id > :after
+    AND deliveries.id < :before
+    AND (:ids IS NULL OR deliveries.id IN (SELECT value FROM json_each(:ids)))
+    AND (:states IS NULL OR deliveries.state IN (SELECT value FROM json_each(:states)))
+    AND (:names IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:names) WHERE deliveries.name GLOB value
+    ))
+    AND (:replay_id IS NULL OR deliveries.replay_id = :replay_id)
+ORDER BY deliveries.id DESC
+LIMIT :limit
+
+-- name: deliveries_of_event
+SELECT
+    deliveries.id,
+    events.id,
+    events.type,
+    deliveries.kind,
+    deliveries.name,
+    deliveries.state,
+    deliveries.attempts,
+    deliveries.max_attempts,
+    deliveries.key,
+    deliveries.due_at,
+    deliveries.created_at,
+    deliveries.started_at,
+    deliveries.finalized_at,
+    deliveries.reason,
+    deliveries.replay_id,
+    deliveries.message_id
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq
+WHERE events.id = ?
+ORDER BY deliveries.id
+
+-- name: count_states
+SELECT state, count(*)
+FROM deliveries
+GROUP BY state
+
+-- name: count_states_of_replay
+SELECT state, count(*)
+FROM deliveries
+WHERE replay_id = ?
+GROUP BY state
+
+-- name: attempts
+SELECT
+    delivery_id, number, started_at, duration_ms, outcome,
+    error_class, error, traceback, status_code, possible_duplicate
+FROM attempts
+WHERE delivery_id = ?
+ORDER BY number
+
+-- name: message
+SELECT channel, title, body, severity, format
+FROM messages
+WHERE id = ?
+
+-- name: replay
+SELECT id, created_at, author, selection, events
+FROM replays
+WHERE id = ?
+
+-- name: value
+SELECT value
+FROM handler_values
+WHERE handler = ? AND key = ?
+
+-- name: rejections_newest
+SELECT id, received_at, source, status, reason, headers, body, body_bytes
+FROM rejections
+ORDER BY id DESC
+LIMIT ?
+
+-- name: due_names
+SELECT wanted.value
+FROM json_each(?1) AS wanted
+WHERE EXISTS (
+    SELECT 1
+    FROM deliveries
+    WHERE
+        name = wanted.value
+        AND priority = 0
+        AND state IN ('pending', 'retrying')
+        AND waits_for_key = 0
+        AND due_at <= ?2
+)
+OR EXISTS (
+    SELECT 1
+    FROM deliveries
+    WHERE
+        name = wanted.value
+        AND priority = 1
+        AND state IN ('pending', 'retrying')
+        AND waits_for_key = 0
+        AND due_at <= ?2
+)
+
+-- name: count_backlog
+-- Two partial indexes, not a scan: what is due or will be, and what waits behind a key.
+SELECT
+    (
+        SELECT count(*)
+        FROM deliveries INDEXED BY deliveries_due
+        WHERE state IN ('pending', 'retrying') AND waits_for_key = 0
+    )
+    + (
+        SELECT count(*)
+        FROM deliveries INDEXED BY deliveries_by_key
+        WHERE
+            key IS NOT NULL
+            AND state IN ('pending', 'running', 'retrying', 'held')
+            AND waits_for_key = 1
+    )

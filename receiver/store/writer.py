@@ -1,0 +1,87 @@
+"""Group commit: the one thread that writes, and the transactions that callers share.
+
+While one transaction commits, further operations gather; the next transaction takes them all.
+Under load a commit, and its one fsync, is so shared by every request then in flight.
+"""
+
+import asyncio
+import queue
+import threading
+from collections.abc import Callable, Sequence
+from typing import Protocol
+
+MAX_BATCH = 1000
+"""How many operations one transaction takes at most, so that no caller waits for a long one."""
+
+
+class Operation(Protocol):
+    """Something to write. The writer calls `done` on the loop, after the commit."""
+
+    error: BaseException | None
+
+    def done(self) -> None:
+        """Tell whoever waits: `error` is set if the operation was not committed."""
+
+
+class GroupWriter:
+    """Runs operations in batches on a thread of its own.
+
+    `apply(batch)` runs on the thread; it commits the batch and sets each operation's result
+    or its `error`. It may raise: then no operation of the batch was committed.
+    """
+
+    def __init__(self, apply: Callable[[Sequence[Operation]], None], *, name: str) -> None:
+        self._apply = apply
+        self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
+        self._thread = threading.Thread(target=self._run, name=name, daemon=True)
+        self._loop: asyncio.AbstractEventLoop | None = None
+
+    def start(self) -> None:
+        """Start the thread; operations come from the running loop from now on."""
+        self._loop = asyncio.get_running_loop()
+        self._thread.start()
+
+    def put(self, operation: Operation) -> None:
+        """Queue an operation. Never blocks."""
+        self._queue.put(operation)
+
+    async def stop(self) -> None:
+        """Write what is queued, then end the thread."""
+        self._queue.put(None)
+        await asyncio.to_thread(self._thread.join)
+
+    def _run(self) -> None:
+        while (batch := self._take()) is not None:
+            try:
+                self._apply(batch)
+            except BaseException as error:  # a thread's border: the callers get it
+                for operation in batch:
+                    operation.error = error
+            self._tell(batch)
+
+    def _take(self) -> list[Operation] | None:
+        """Wait for an operation, then take all that gathered; None at the end."""
+        first = self._queue.get()
+        if first is None:
+            return None
+        batch = [first]
+        try:
+            while len(batch) < MAX_BATCH:
+                operation = self._queue.get_nowait()
+                if operation is None:
+                    self._queue.put(None)
+                    break
+                batch.append(operation)
+        except queue.Empty:
+            pass
+        return batch
+
+    def _tell(self, batch: list[Operation]) -> None:
+        assert self._loop is not None, "start() sets the loop before the thread runs"
+        # One hand-over to the loop per batch: waking it costs a system call.
+        self._loop.call_soon_threadsafe(_tell_all, batch)
+
+
+def _tell_all(batch: list[Operation]) -> None:
+    for operation in batch:
+        operation.done()
