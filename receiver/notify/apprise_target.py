@@ -1,0 +1,138 @@
+"""A target that is an Apprise URL. Apprise makes one attempt; all the rest is ours."""
+
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+from receiver.errors import ConfigError
+from receiver.model import Message, Outcome
+from receiver.notify import content
+from receiver.notify.classify import Report, classify
+from receiver.notify.exchange import Recording
+from receiver.notify.lane import Lane
+from receiver.notify.log_guard import keep_apprise_logger
+from receiver.notify.rate import Rate
+from receiver.notify.redact import Redactor
+from receiver.notify.target import MAX_ERROR_BYTES, SendResult
+
+
+class AppriseTarget:
+    """One Apprise URL, i.e. one recipient. How a send runs, and what if it hangs: see `Lane`."""
+
+    def __init__(
+        self,
+        name: str,
+        url: str,
+        *,
+        where: str,
+        timeout_seconds: float,
+        rate: Rate | None,
+        redactor: Redactor,
+    ) -> None:
+        """`where` names the URL's place in the config, for error messages."""
+        self.name = name
+        self._url = url
+        self._where = where
+        self._schema = url.partition("://")[0].lower()
+        self._timeout_seconds = timeout_seconds
+        self._redactor = redactor
+        self._lane = Lane(name, timeout_seconds=timeout_seconds, rate=rate)
+        self._service: Any = None
+
+    def wait_seconds(self) -> float:
+        return self._lane.wait_seconds()
+
+    async def send(self, message: Message) -> SendResult:
+        record = Recording()
+        return await self._lane.run(lambda: self._deliver(message, record), abandon=record.abandon)
+
+    async def close(self) -> None:
+        self._lane.stop()
+
+    def open(self) -> Any:
+        """The Apprise service of the URL. Blocking, so not for the event loop's thread.
+
+        Raises ConfigError: the URL is wrong, or has several recipients.
+        """
+        if self._service is None:
+            from receiver.notify.apprise_service import open_service  # noqa: PLC0415 - slow
+
+            self._service = open_service(
+                self._url, where=self._where, timeout_seconds=self._timeout_seconds
+            )
+        return self._service
+
+    # --- in the worker thread -------------------------------------------------------------------
+
+    def _deliver(self, message: Message, record: Recording) -> SendResult:
+        try:
+            result = classify(self._call_apprise(message, record), datetime.now(UTC))
+        except ConfigError as error:
+            # Its text names the place in the config and has no part of the URL.
+            return SendResult(
+                outcome=Outcome.PERMANENT, error_class="ConfigError", error=str(error)
+            )
+        except Exception as error:  # Whatever a plugin does, its send has a result.
+            result = SendResult(
+                outcome=Outcome.TRANSIENT, error_class=type(error).__name__, error=str(error)
+            )
+        if result.error is None:
+            return result
+        # Only what others wrote is masked: the name would lose a word that a URL has too.
+        prefix = f"{self.name}: "
+        room = MAX_ERROR_BYTES - len(prefix.encode())
+        return replace(result, error=prefix + self._redactor.line(result.error, room))
+
+    def _call_apprise(self, message: Message, record: Recording) -> Report:
+        from apprise import Apprise  # noqa: PLC0415 - slow
+
+        from receiver.notify import wire  # noqa: PLC0415 - imports requests
+
+        service = self.open()
+        wire.install()
+        keep_apprise_logger()
+        apprise = Apprise(asset=service.asset)
+        apprise.add(service)
+        ready = content.fit(content.prepare(message, self._schema), self._count_pieces)
+        with wire.recording(record):
+            result = apprise.notify(
+                body=ready.body,
+                title=ready.title,
+                body_format=ready.format,
+                notify_type=content.NOTIFY_TYPES[message.severity],
+                attach=_attachments(message, service) or None,
+            )
+        # By the attempts and not by the status: `optional` turns a failure into a success there.
+        attempts = [attempt for service in result for attempt in service.attempts]
+        return Report(
+            is_sent=bool(result) and any(attempts),
+            was_tried=bool(attempts),
+            exchanges=tuple(record.exchanges),
+            logs=tuple(entry.message for entry in result.logs()),
+        )
+
+    def _count_pieces(self, text: content.Content) -> int:
+        # The method by which Apprise itself splits; test_notify_apprise_contract.py pins it.
+        calls = self._service._build_send_calls(
+            body=text.body, title=text.title, body_format=text.format
+        )
+        return len(list(calls))
+
+
+def _attachments(message: Message, service: Any) -> list[Any]:
+    """The attachments as bytes in memory: never a path or URL, which Apprise would fetch."""
+    if not message.attachments or not service.attachment_support:
+        return []
+    from apprise.attachment.memory import AttachMemory  # noqa: PLC0415
+
+    in_memory: Any = AttachMemory
+    return [
+        in_memory(
+            content=attachment.content,
+            name=content.file_name(attachment.name),
+            mimetype=content.media_type(attachment.content_type),
+            asset=service.asset,
+        )
+        for attachment in message.attachments
+        if attachment.content
+    ]

@@ -1,0 +1,127 @@
+"""What a message's text becomes before a service gets it: safe in its markup, and not too long.
+
+A payload's text is data. In the markup of chat services `<!channel>`, `@everyone`, `<b>` and
+`[text](link)` are not, and Apprise escapes them only for some services and formats
+(APPRISE.md, "Slack injection"): its Discord and Mattermost plugins pass plain text on raw.
+"""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+from receiver.model import Message, MessageFormat, Severity
+
+MAX_BODY_CHARS = 20_000
+MAX_TITLE_CHARS = 250
+MAX_PIECES = 3
+CUT_NOTICE = "\n… (cut: the whole text is in clarihook)"
+EMPTY_BODY = "(no text)"
+
+# Machines and mail clients: nothing there turns plain text into links, pings or tags of its own.
+EXACT_SCHEMAS = frozenset(
+    {
+        "json",
+        "jsons",
+        "xml",
+        "xmls",
+        "form",
+        "forms",
+        "mailto",
+        "mailtos",
+        "smtp",
+        "smtps",
+        "syslog",
+        "rsyslog",
+        "mqtt",
+        "mqtts",
+        "apprise",
+        "apprises",
+        "file",
+    }
+)
+NOTIFY_TYPES = {
+    Severity.INFO: "info",
+    Severity.SUCCESS: "success",
+    Severity.WARNING: "warning",
+    Severity.CRITICAL: "failure",
+}
+"""Apprise's word for each severity: it picks the colour and the icon."""
+
+_MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
+_ZERO_WIDTH_SPACE = "\u200b"
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+_TITLE_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+_MENTION = re.compile(
+    r"(?<=@)(?=(?:everyone|here|channel|all|room)\b)|(?<=<)(?=[!@#&])", re.IGNORECASE
+)
+# The places where a mention, a tag, or a Markdown link or image begins or is put together.
+_LIVE = re.compile(_MENTION.pattern + r"|(?<=<)(?=[/a-z])|(?<=\])(?=[(\[:])", re.IGNORECASE)
+
+
+@dataclass(frozen=True, slots=True)
+class Content:
+    """A message's text, ready for one service."""
+
+    title: str
+    body: str
+    format: MessageFormat
+
+
+def prepare(message: Message, schema: str) -> Content:
+    """The message's title and body, harmless in the markup of the service of that URL scheme.
+
+    Plain text keeps every visible character; a zero-width space takes the life out of
+    mentions, tags and links. In Markdown and HTML, which only our own templates write, just the
+    mentions are taken out.
+    """
+    defuse = _defuser(schema, message.format)
+    title = defuse(_TITLE_BREAKS.sub(" ", message.title).strip())[:MAX_TITLE_CHARS]
+    body = defuse(_CONTROLS.sub("", message.body.replace("\r\n", "\n").replace("\r", "\n")))
+    if not body.strip():
+        # Apprise refuses an empty body, even below a title.
+        title, body = "", title or EMPTY_BODY
+    return Content(title, body, message.format)
+
+
+def fit(content: Content, count_pieces: Callable[[Content], int]) -> Content:
+    """The content, cut with a notice where it would be more than `MAX_PIECES` messages.
+
+    `count_pieces` says how many messages the service makes of a content. Escaping and the
+    service's own splitting rules decide that, so the cut is found by trying (at most 16 times).
+    """
+    body = content.body
+    if len(body) <= MAX_BODY_CHARS and count_pieces(content) <= MAX_PIECES:
+        return content
+    fits, too_long = 0, min(len(body), MAX_BODY_CHARS)
+    while too_long - fits > max(1, too_long // 50):
+        middle = (fits + too_long) // 2
+        if count_pieces(_cut(content, middle)) <= MAX_PIECES:
+            fits = middle
+        else:
+            too_long = middle
+    return _cut(content, fits)
+
+
+def file_name(name: str) -> str:
+    """An attachment's name without folders, controls and quotes, at most 100 characters."""
+    last = re.split(r"[/\\]", name)[-1]
+    return _TITLE_BREAKS.sub("", last).replace('"', "").strip(". ")[-100:] or "attachment"
+
+
+def media_type(content_type: str) -> str:
+    """The content type if it is one, else that of unknown bytes: it becomes a mail header."""
+    return content_type if _MEDIA_TYPE.fullmatch(content_type) else "application/octet-stream"
+
+
+def _cut(content: Content, length: int) -> Content:
+    body = content.body[:length]
+    if content.format == "html" and body.rfind("<") > body.rfind(">"):
+        body = body[: body.rfind("<")]
+    return Content(content.title, body.rstrip() + CUT_NOTICE, content.format)
+
+
+def _defuser(schema: str, format_: MessageFormat) -> Callable[[str], str]:
+    if schema in EXACT_SCHEMAS:
+        return lambda text: text
+    pattern = _LIVE if format_ == "text" else _MENTION
+    return lambda text: pattern.sub(_ZERO_WIDTH_SPACE, text)

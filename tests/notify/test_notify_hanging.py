@@ -1,0 +1,133 @@
+"""One target that hangs is its own trouble only."""
+
+import asyncio
+import subprocess
+import sys
+import threading
+
+import pytest
+from notify_endpoints import MakeTarget, Web, say, send
+
+from receiver.model import Outcome
+
+
+def test_deadline_gives_unknown_and_then_busy_until_the_thread_is_back(
+    web: Web, make_target: MakeTarget
+) -> None:
+    """A head that trickles in keeps each read short of its timeout: only the deadline helps."""
+
+    async def run() -> None:
+        target = make_target(f"json://{web.host}/trickle", name="ops/1-slow", timeout=0.3)
+        first = await target.send(say())
+        assert (first.outcome, first.error_class) == (Outcome.UNKNOWN, "DeadlineExceeded")
+        for _ in range(3):
+            again = await target.send(say())
+            assert (again.outcome, again.error_class) == (Outcome.TRANSIENT, "TargetBusy")
+        assert len(web.requests) == 1
+        assert [t.name for t in threading.enumerate()].count("target-ops/1-slow") == 1
+        stuck = target._lane._running
+        assert stuck is not None
+        web.release.set()
+        await stuck
+        assert (await target.send(say())).error_class != "TargetBusy"
+        await target.close()
+
+    asyncio.run(run())
+
+
+def test_thirty_hanging_targets_do_not_delay_a_healthy_one(
+    web: Web, make_target: MakeTarget
+) -> None:
+    async def run() -> None:
+        hanging = [
+            make_target(f"json://{web.host}/hang", name=f"ops/{n}-json", timeout=60)
+            for n in range(1, 31)
+        ]
+        sends = [asyncio.create_task(target.send(say())) for target in hanging]
+        await asyncio.to_thread(lambda: [web.arrived.acquire() for _ in hanging])
+        healthy = make_target(f"json://{web.host}/in", name="ops/31-json", timeout=60)
+        result = await healthy.send(say())
+        assert result.outcome is Outcome.DELIVERED
+        assert not any(task.done() for task in sends), "the healthy one waited for nobody"
+        web.release.set()
+        await asyncio.gather(*sends)
+        for target in (*hanging, healthy):
+            await target.close()
+
+    asyncio.run(run())
+
+
+def test_sends_to_one_target_go_one_after_the_other(web: Web, make_target: MakeTarget) -> None:
+    async def run() -> None:
+        target = make_target(f"json://{web.host}/in", name="ops/1-json")
+        results = await asyncio.gather(*(target.send(say(str(n))) for n in range(8)))
+        assert {result.outcome for result in results} == {Outcome.DELIVERED}
+        assert [t.name for t in threading.enumerate()].count("target-ops/1-json") == 1
+        await target.close()
+
+    asyncio.run(run())
+    assert len(web.requests) == 8
+
+
+def test_cancelled_send_keeps_its_turn_until_the_thread_is_back(
+    web: Web, make_target: MakeTarget
+) -> None:
+    async def run() -> None:
+        target = make_target(f"json://{web.host}/hang", timeout=60)
+        task = asyncio.create_task(target.send(say()))
+        await asyncio.to_thread(web.arrived.acquire)
+        task.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await task
+        assert (await target.send(say())).error_class == "TargetBusy"
+        web.release.set()
+        stuck = target._lane._running
+        assert stuck is not None
+        await stuck
+        await target.close()
+
+    asyncio.run(run())
+
+
+def test_nothing_more_is_sent_once_the_deadline_has_passed(
+    web: Web, make_target: MakeTarget
+) -> None:
+    """The first of three pieces hangs past the deadline; the others must not follow it."""
+
+    async def run() -> None:
+        target = make_target(f"mmost://{web.host}/trickle/{'t' * 24}", timeout=0.3)
+        result = await target.send(say("words and words " * 700))
+        assert result.outcome is Outcome.UNKNOWN
+        stuck = target._lane._running
+        assert stuck is not None
+        web.release.set()
+        await stuck
+
+    asyncio.run(run())
+    assert len(web.requests) == 1
+
+
+def test_process_exits_while_a_send_hangs(web: Web) -> None:
+    script = f"""
+import asyncio
+from pathlib import Path
+from receiver.model import Message
+from receiver.notify import ChannelSpec, Notifier
+
+async def main():
+    spec = ChannelSpec(urls=("json://{web.host}/trickle",), timeout_seconds=0.2)
+    notifier = Notifier({{"ops": spec}}, home=Path("."))
+    target = notifier.get("ops/1-json")
+    print((await target.send(Message(channel="ops", title="t", body="b"))).outcome)
+
+asyncio.run(main())
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, timeout=30, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "unknown\n", "")
+
+
+def test_target_can_be_used_again_in_another_loop(web: Web, make_target: MakeTarget) -> None:
+    target = make_target(f"json://{web.host}/in")
+    assert [send(target).outcome for _ in range(2)] == [Outcome.DELIVERED] * 2
