@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "init": Entry("receiver.cli.init:init", "Make a folder ready to serve."),
+    "serve": Entry("receiver.cli.serve:serve", "Receive webhooks and run their handlers."),
     "config": Entry("receiver.cli.config:app", "Check and show the settings."),
 }
 """Every command, in the order in which `clarihook --help` lists them."""
