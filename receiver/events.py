@@ -17,6 +17,7 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
+    FiniteFloat,
     ValidationError,
     ValidationInfo,
     ValidatorFunctionWrapHandler,
@@ -88,7 +89,7 @@ class SyncCompletedData(EventData):
     data_source_id: int
     data_source_name: str
     records_synced: int
-    duration_seconds: float
+    duration_seconds: FiniteFloat
 
 
 class SyncCompleted(ClariBIEvent):
@@ -109,7 +110,7 @@ class SyncFailedData(EventData):
             AliasPath("error", "message"), "error", "error_message", "message", "reason"
         ),
     )
-    duration_seconds: Maybe[float] = None
+    duration_seconds: Maybe[FiniteFloat] = None
 
 
 class SyncFailed(ClariBIEvent):
@@ -130,7 +131,7 @@ class ReportGeneratedData(EventData):
         validation_alias=AliasChoices("report_name", "name", AliasPath("report", "name")),
     )
     status: Maybe[str] = None
-    credits_used: Maybe[float] = None
+    credits_used: Maybe[FiniteFloat] = None
     task_id: Maybe[str] = None
 
 
@@ -150,9 +151,9 @@ class GoalReachedData(EventData):
     goal_name: Maybe[str] = Field(
         default=None, validation_alias=AliasChoices("goal_name", "name", AliasPath("goal", "name"))
     )
-    milestone: Maybe[float | str] = None
-    current_value: Maybe[float] = None
-    target_value: Maybe[float] = None
+    milestone: Maybe[FiniteFloat | str] = None
+    current_value: Maybe[FiniteFloat] = None
+    target_value: Maybe[FiniteFloat] = None
 
 
 class GoalReached(ClariBIEvent):
@@ -165,7 +166,7 @@ class GoalReached(ClariBIEvent):
 class CreditsLowData(EventData):
     """Assumed: the reference only says that credits are below 10 %."""
 
-    remaining: Maybe[float] = Field(
+    remaining: Maybe[FiniteFloat] = Field(
         default=None,
         validation_alias=AliasChoices(
             "remaining",
@@ -174,16 +175,16 @@ class CreditsLowData(EventData):
             AliasPath("ai_credits", "remaining"),
         ),
     )
-    total: Maybe[float] = Field(
+    total: Maybe[FiniteFloat] = Field(
         default=None,
         validation_alias=AliasChoices(
             "total", "credits_total", "ai_credits_total", AliasPath("ai_credits", "total")
         ),
     )
-    percent: Maybe[float] = Field(
+    percent: Maybe[FiniteFloat] = Field(
         default=None, validation_alias=AliasChoices("percent", "percentage", "percent_remaining")
     )
-    threshold: Maybe[float] = Field(
+    threshold: Maybe[FiniteFloat] = Field(
         default=None, validation_alias=AliasChoices("threshold", "threshold_percent")
     )
 

@@ -24,8 +24,9 @@ MAX_MESSAGES = 100
 class Resources(Protocol):
     """What all contexts of a process share; dispatch makes one and owns its closing."""
 
-    channels: Collection[str]
-    """The names of the configured channels."""
+    @property
+    def channels(self) -> Collection[str]:
+        """The names of the configured channels."""
 
     def claribi(self) -> "AsyncClariBI":
         """The API client made from `[claribi]`; ConfigError says what to set if there is none."""

@@ -1,0 +1,47 @@
+"""data_source.sync_completed: quiet, unless the sync brought nothing or was unusually slow."""
+
+from statistics import median
+
+from receiver import Context, on
+from receiver.events import SyncCompleted
+
+CHANNEL = "ops"
+SLOW_FACTOR = 3
+"""How many times the usual duration is worth a message."""
+MIN_RUNS = 3
+"""With fewer earlier runs, nothing can be called usual."""
+REMEMBERED_RUNS = 20
+
+
+@on("data_source.sync_completed", key="data.data_source_id")
+async def watch_syncs(event: SyncCompleted, ctx: Context) -> None:
+    sync = event.data
+    key = f"durations/{sync.data_source_id}"
+    durations: list[float] = await ctx.store.get(key, [])
+
+    oddities = find_oddities(sync.records_synced, sync.duration_seconds, durations)
+    if oddities:
+        ctx.notify(
+            CHANNEL,
+            title=f"{sync.data_source_name}: {' and '.join(oddities)}",
+            body=(
+                f"The sync at {event.timestamp:%Y-%m-%d %H:%M} UTC ended well, with "
+                f"{sync.records_synced:,} records in {sync.duration_seconds:g} s."
+            ),
+            severity="warning",
+        )
+
+    if not ctx.replaying:  # history must not count twice
+        recent = [*durations, sync.duration_seconds][-REMEMBERED_RUNS:]
+        await ctx.store.set(key, recent)
+
+
+def find_oddities(records: int, seconds: float, earlier: list[float]) -> list[str]:
+    """What is odd about a sync, in words; empty if nothing is. `earlier` holds seconds."""
+    oddities = []
+    if records == 0:
+        oddities.append("the sync brought 0 records")
+    usual = median(earlier) if len(earlier) >= MIN_RUNS else 0
+    if usual and seconds > SLOW_FACTOR * usual:
+        oddities.append(f"the sync took {seconds:g} s, usual is {usual:g} s")
+    return oddities
