@@ -168,6 +168,11 @@ class TestLayers:
         write(home, "[server]\nport = 1")
         assert load_settings(home, {}, {"server.port": None}).server.port == 1
 
+    def test_flags_as_tables_leave_their_neighbours_alone(self, home: Path) -> None:
+        write(home, '[server]\nhost = "::1"')
+        server = load_settings(home, {}, {"server": {"port": 9, "host": None}}).server
+        assert (server.port, server.host) == (9, "::1")
+
     def test_origins_name_each_layer(self, home: Path) -> None:
         write(home, '[server]\nport = 1\nhost = "::1"\n\n[store]\nkeep = "1d"')
         environ = {"CLARIHOOK_STORE__KEEP": "2d"}
@@ -274,6 +279,12 @@ when = "event.data <"
         with pytest.raises(ConfigError, match=r"toml:2: is not UTF-8"):
             load_settings(home, {})
 
+    def test_a_value_in_a_tables_place_is_the_fault_that_is_told(self, home: Path) -> None:
+        write(home, "server = 3")
+        with pytest.raises(ConfigError) as caught:
+            load_settings(home, {}, {"server.port": 1})
+        assert caught.value.problems == ("config/clarihook.toml:1: server: must be a table",)
+
     def test_a_byte_order_mark_is_no_fault(self, home: Path) -> None:
         (home / "config/clarihook.toml").write_bytes(b"\xef\xbb\xbf[server]\r\nport = 1\r\n")
         assert load_settings(home, {}).server.port == 1
@@ -314,6 +325,8 @@ when = "event.data <"
             ({"claribi": {"api_key_style": "x"}}, 'claribi.api_key_style: must be "x-api-key"'),
             ({"channels": {"a": {"urls": ["file://"]}}}, "channels.a.urls[0]: file:// needs"),
             ({"routes": [{"notify": []}]}, "routes[0].notify: must not be empty"),
+            ({"routes": [{"notify": "x", "when": "evnt.a < 1"}]}, "there is no evnt in a cond"),
+            ({"routes": [{"notify": "x", "title": "{{ 1 | nope }}"}]}, "No filter named 'nope'"),
             ({"routes": [{"notify": "x"}]}, 'there is no channel "x"; there is none'),
             ({"routes": [{"notify": "x", "source": "y"}]}, "routes[0].source: there is no source"),
             ({"routes": [{"notify": [], "title": "{{ x"}]}, "routes[0].title: is no Jinja templ"),

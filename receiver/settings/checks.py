@@ -11,6 +11,9 @@ from typing import Any
 
 from receiver.settings.problems import KeyPath, Problem, name_hint
 
+ROUTE_VARIABLES = frozenset({"event", "source", "received_at"})
+"""What a route's condition can speak of."""
+
 _YES = frozenset({"true", "1", "yes", "on", "t", "y"})
 """How an environment variable may say true; the same words that pydantic takes."""
 
@@ -24,7 +27,7 @@ def parse_cel(expression: str) -> str:
     import cel  # noqa: PLC0415 - 0.2 s of import that most commands and settings don't need
 
     try:
-        cel.compile(expression)
+        names = cel.compile(expression).variables()
     except ValueError as error:
         place = _CEL_PLACE.search(str(error))
         if place is None:
@@ -32,16 +35,20 @@ def parse_cel(expression: str) -> str:
         line, column, message = place.groups()
         where = f"line {line}, column {column}" if line != "1" else f"column {column}"
         raise ValueError(f"is no CEL expression: {where}: {message}") from None
+    # A comprehension's own variables are among the names, so one known name has to be enough.
+    if names and not ROUTE_VARIABLES.intersection(names):
+        known = ", ".join(sorted(ROUTE_VARIABLES))
+        raise ValueError(f"there is no {names[0]} in a condition; use {known}")
     return expression
 
 
 def parse_template(text: str) -> str:
     """The text as it is, if it is a Jinja template. Raises ValueError otherwise."""
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only settings with templates need it
-    from jinja2.sandbox import SandboxedEnvironment  # noqa: PLC0415
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
     try:
-        SandboxedEnvironment().parse(text)
+        ImmutableSandboxedEnvironment().compile(text)
     except TemplateSyntaxError as error:
         raise ValueError(f"is no Jinja template: line {error.lineno}: {error.message}") from None
     return text

@@ -39,8 +39,8 @@ def load_settings(
 ) -> Settings:
     """The settings of the deployment in `home`; raises ConfigError with every fault at once.
 
-    `environ` is the process's environment unless given. `overrides` holds what flags set, by
-    dotted key (`{"server.port": 9000}`); a value of None is a flag that was not given.
+    `environ` is the process's environment unless given. `overrides` holds what flags set, as
+    `{"server.port": 9000}` or `{"server": {"port": 9000}}`; None is a flag that was not given.
     """
     return load(home, environ, overrides).settings
 
@@ -138,7 +138,8 @@ def _apply_environment(
             hint = name_hint(section, sections)
             problems.append(Problem(path, f"no such section; {hint}"))
         elif not _put(data, path, value := _variable_value(environ[variable])):
-            problems.append(Problem(path, "can't be set one by one; set CLARIHOOK_ROUTES as JSON"))
+            text = "is in no table; set a route with all others, as JSON in CLARIHOOK_ROUTES"
+            problems.append(Problem(path, text))
         else:
             _claim(origins, path, variable)
             origins.update(dict.fromkeys(_inner_paths(value, path), variable))
@@ -178,12 +179,18 @@ def _inner_paths(value: Any, path: KeyPath) -> Iterator[KeyPath]:
         yield from _inner_paths(element, (*path, key))
 
 
-def _apply_overrides(data: dict[str, Any], origins: Origins, overrides: Mapping[str, Any]) -> None:
+def _apply_overrides(
+    data: dict[str, Any],
+    origins: Origins,
+    overrides: Mapping[str, Any],
+    table: tuple[str, ...] = (),
+) -> None:
     for key, value in overrides.items():
-        if value is not None:
-            path = tuple(key.split("."))
-            done = _put(data, path, value)
-            assert done, f"a flag sets {key}, which is inside a list"
+        path = (*table, *key.split("."))
+        if isinstance(value, Mapping):
+            _apply_overrides(data, origins, value, path)
+        # Where a plain value stands in a table's place, that is the fault to be told.
+        elif value is not None and _put(data, path, value):
             _claim(origins, path, f"--{path[-1].replace('_', '-')}")
 
 

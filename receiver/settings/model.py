@@ -8,7 +8,7 @@ import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
@@ -318,7 +318,7 @@ class Settings(Section):
         `sqlite:///data/x.db` is relative to the home, `sqlite:////var/x.db` is absolute.
         """
         url = urlsplit(self.store.url.get_secret_value())
-        return self.path(url.path.removeprefix("/")) if url.scheme == "sqlite" else None
+        return self.path(unquote(url.path[1:])) if url.scheme == "sqlite" else None
 
 
 def validate(

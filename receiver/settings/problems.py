@@ -72,29 +72,25 @@ def _problem(fault: Mapping[str, Any], model: type[BaseModel]) -> Problem:
             return Problem(path[:-1], text)
         case "too_short" | "string_too_short":
             return Problem(path, "must not be empty; set it")
+        case kind if kind in _KINDS:
+            return Problem(path, f"must be {_KINDS[kind]}")
         case _:
-            return Problem(path, _sentence(fault["msg"]))
+            message = fault["msg"].removeprefix("Value error, ")
+            return Problem(path, message.replace("Input should be ", "must be "))
 
 
-_WORDING = {
-    "Value error, ": "",
-    "Input should be ": "must be ",
-    "Input should have ": "must have ",
-    "a valid dictionary": "a table",
-    "a valid dictionary or object to extract fields from": "a table",
-    "a valid integer, unable to parse string as an integer": "a whole number",
-    "a valid integer": "a whole number",
-    "a valid tuple": "a list",
-    "a valid string": "a string",
-    "a valid boolean, unable to interpret input": "true or false",
+_KINDS = {
+    "bool_parsing": "true or false",
+    "bool_type": "true or false",
+    "dict_type": "a table",
+    "int_from_float": "a whole number",
+    "int_parsing": "a whole number",
+    "int_type": "a whole number",
+    "model_type": "a table",
+    "string_type": "a string",
+    "tuple_type": "a list",
 }
-
-
-def _sentence(message: str) -> str:
-    """pydantic's message in the words of a TOML file."""
-    for theirs in sorted(_WORDING, key=len, reverse=True):
-        message = message.replace(theirs, _WORDING[theirs])
-    return message
+"""What pydantic missed, in the words of a TOML file."""
 
 
 def known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:

@@ -14,7 +14,7 @@ MAX_SECRET_FILE_BYTES = 65_536
 _UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
 _DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
-_RATE = re.compile(r"(\d+)\s*/\s*([smhd])", re.ASCII)
+_RATE = re.compile(r"(\d+)\s*/\s*([smh])", re.ASCII)
 _REFERENCE = re.compile(r"(env|file):(.*)", re.ASCII | re.DOTALL)
 
 
@@ -95,7 +95,7 @@ class Rate:
 
 
 def parse_rate(value: Any) -> Rate:
-    """A rate from "1/s", "30/m", "100/h" or "1000/d". Raises ValueError for anything else."""
+    """A rate from "1/s", "30/m" or "100/h". Raises ValueError for anything else."""
     if isinstance(value, Rate):
         return value
     match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
