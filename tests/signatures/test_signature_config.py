@@ -1,5 +1,7 @@
 """Options and secrets that can't be used are refused at the start, with the remedy."""
 
+import hmac
+
 import pytest
 from signature_sources import BODY, NOW, TEXT_SECRETS, WHSEC, raw
 
@@ -58,6 +60,7 @@ def test_bad_option_is_refused_with_the_remedy(options: dict[str, object], text:
     assert any(text in problem for problem in problems(**options))
 
 
+KEY = TEXT_SECRETS[0]
 SHORT = "fifteen-bytes-!"
 
 
@@ -162,3 +165,16 @@ def test_unsigned_id_of_github_is_not_trusted() -> None:
     assert (b"x-github-delivery", b"guid") in headers
     assert scheme.verify(headers, BODY, NOW).message_id is None
     assert PRESETS["github"].dedupe == "body"
+
+
+def test_text_around_placeholders_is_signed_as_it_is() -> None:
+    scheme = build_scheme(SchemeSpec(scheme="hmac", header="X-S", signed="100% %s {body}%"), [KEY])
+    expected = hmac.new(KEY.encode(), b"100% %s " + BODY + b"%", "sha256").hexdigest()
+    assert scheme.sign(BODY, message_id="unused", now=NOW) == [("X-S", expected)]
+
+
+def test_elements_take_the_place_of_a_prefix() -> None:
+    scheme = build_scheme(SchemeSpec(scheme="github", elements="sig={signature}"), [KEY])
+    header, value = scheme.sign(BODY, message_id="msg_1", now=NOW)[0]
+    assert value.startswith("sig=")
+    assert scheme.verify(raw([(header, f"x=1,{value}")]), BODY, NOW).secret_index == 0
