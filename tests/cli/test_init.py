@@ -1,5 +1,6 @@
 """`clarihook init`: a folder that `serve` can start in, and nothing of the user's lost."""
 
+import shutil
 import stat
 import subprocess
 from collections.abc import Callable
@@ -56,6 +57,27 @@ def test_every_shipped_file_is_written(clarihook: Clarihook, tmp_path: Path) -> 
             assert (tmp_path / file.path).read_text() == file.content
     handlers = {f.name for f in (REPOSITORY / "handlers").glob("*.py")}
     assert {f.name for f in (tmp_path / "handlers").glob("*.py")} == handlers
+
+
+def test_an_installed_wheel_writes_what_a_clone_writes(
+    clarihook: Clarihook, tmp_path: Path
+) -> None:
+    """The wheel has the starter files inside the package (pyproject.toml, force-include)."""
+    site = tmp_path / "site"
+    for package in ("receiver", "claribi"):
+        ignore = shutil.ignore_patterns("__pycache__")
+        shutil.copytree(REPOSITORY / package, site / package, ignore=ignore)
+    for folder in ("config", "handlers"):
+        shutil.copytree(REPOSITORY / folder, site / "receiver/starter" / folder)
+    clarihook("init", "clone")
+    assert clarihook("init", "wheel", env={"PYTHONPATH": str(site)}).returncode == 0
+    written = [
+        {f.relative_to(home): f.read_bytes() for f in home.rglob("*") if f.is_file()}
+        for home in (tmp_path / "clone", tmp_path / "wheel")
+    ]
+    for files in written:
+        files.pop(Path(SECRET_FILE))
+    assert written[0] == written[1]
 
 
 def test_the_shipped_settings_are_right_with_secrets_in_the_environment() -> None:
