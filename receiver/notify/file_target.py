@@ -6,7 +6,7 @@ import json
 import os
 import stat
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 from urllib.parse import unquote
@@ -133,7 +133,8 @@ def _open_folder(name: str, parent: int, flags: int) -> int:
     try:
         return os.open(name, flags, dir_fd=parent)
     except FileNotFoundError:
-        os.mkdir(name, 0o700, dir_fd=parent)
+        with suppress(FileExistsError):  # Another target was faster.
+            os.mkdir(name, 0o700, dir_fd=parent)
         return os.open(name, flags, dir_fd=parent)
 
 

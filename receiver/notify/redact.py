@@ -18,51 +18,30 @@ MASK = "***"
 MIN_SECRET_CHARS = 6
 """Shorter parts are not masked by themselves: they would blank out half of every line."""
 
-# What may stand in a URL and is no secret; masking it would only spoil the logs.
-_PUBLIC_OPTIONS = frozenset(
-    {
-        "format",
-        "overflow",
-        "verify",
-        "redirect",
-        "retry",
-        "wait",
-        "optional",
-        "emojis",
-        "store",
-        "tz",
-        "rto",
-        "cto",
-        "method",
-        "mode",
-        "image",
-        "footer",
-        "blocks",
-        "timestamp",
-        "batch",
-        "avatar",
-        "tts",
-        "priority",
-        "region",
-        "name",
-    }
-)
+# Words that stand in many URLs and are no secret; masking them would only spoil the logs.
 _PUBLIC_WORDS = frozenset(
     {
-        "bearer",
-        "general",
         "alerts",
+        "application/json",
+        "bearer",
+        "channel",
+        "channels",
+        "critical",
+        "general",
+        "insecure",
+        "localhost",
+        "markdown",
         "message",
         "messages",
         "notify",
-        "channel",
-        "channels",
+        "services",
+        "starttls",
+        "truncate",
+        "upstream",
+        "warning",
         "webhook",
         "webhooks",
-        "services",
         "workflows",
-        "localhost",
-        "application/json",
     }
 )
 _PATTERNS = (
@@ -136,10 +115,9 @@ def _raw_parts(url: str) -> Iterator[str]:
         yield host
     yield from path
     for pair in re.split("[&#]", query):
-        key, _, value = pair.partition("=")
-        if key.lower() not in _PUBLIC_OPTIONS:
-            yield value
-            yield unquote_plus(value)
+        value = pair.partition("=")[2]
+        yield value
+        yield unquote_plus(value)
 
 
 def _is_token(host: str) -> bool:

@@ -84,14 +84,14 @@ class _Handler(BaseHTTPRequestHandler):
         self._answer(200, self.server.answer_body)
 
     def _status(self, value: str) -> None:
-        self._answer(int(value), self.server.answer_body)
+        self._answer(int(value[:3]), self.server.answer_body)
 
     def _next(self, _value: str) -> None:
         statuses = self.server.statuses
         self._answer(statuses.pop(0) if statuses else 200, self.server.answer_body)
 
     def _redirect(self, value: str) -> None:
-        self._answer(int(value), b"moved", Location=f"http://{self.server.host}/landed")
+        self._answer(int(value[:3]), b"moved", Location=f"http://{self.server.host}/landed")
 
     def _hang(self, _value: str) -> None:
         self.server.release.wait()
