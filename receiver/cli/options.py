@@ -10,9 +10,10 @@ HERE = Path()
 
 def _inherit_home(ctx: typer.Context, value: Path) -> Path:
     """The home given after the command's name, or before it, or the working directory."""
+    source = ctx.get_parameter_source("home")
     given_before: Path | None = ctx.find_root().params.get("home")
-    if value == HERE and given_before is not None:
-        return given_before
+    if given_before is not None and (source is None or source.name != "COMMANDLINE"):
+        value = given_before
     return value.expanduser()
 
 

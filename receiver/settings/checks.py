@@ -75,7 +75,7 @@ def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
     for name in sources:
         yield from _check_source(name, _table(sources, name), data)
     routes = data.get("routes")
-    for index, route in enumerate(routes if isinstance(routes, list) else []):
+    for index, route in enumerate(routes if isinstance(routes, list | tuple) else []):
         if isinstance(route, Mapping):
             yield from _check_route(("routes", index), route, sources, channels)
     yield from _check_claribi(_table(data, "claribi"))
@@ -87,7 +87,7 @@ def _check_source(
     path: KeyPath = ("sources", name)
     if source.get("scheme") != "none":
         if not source.get("secrets"):
-            variable = f"CLARIHOOK_SOURCES__{name.upper()}__SECRETS"
+            variable = f"CLARIHOOK_SOURCES__{name.upper().replace('-', '_')}__SECRETS"
             text = f'no secret is set; write secrets = ["env:NAME"], or set {variable}'
             yield Problem((*path, "secrets"), text)
         return
@@ -117,7 +117,9 @@ def _check_route(
         hint = name_hint(source, sources)
         yield Problem((*path, "source"), f'there is no source "{source}"; {hint}')
     notify = route.get("notify")
-    names = [notify] if isinstance(notify, str) else notify if isinstance(notify, list) else []
+    names = (
+        [notify] if isinstance(notify, str) else notify if isinstance(notify, list | tuple) else []
+    )
     for index, channel in enumerate(names):
         if isinstance(channel, str) and channel not in channels:
             hint = name_hint(channel, channels)

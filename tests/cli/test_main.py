@@ -84,6 +84,7 @@ def test_every_command_takes_home_and_shows_an_example(
         (["config", "check"], "a", "a"),
         (["config", "check", "--home", "a"], "b", "a"),
         (["--home", "a", "config", "check"], "b", "a"),
+        (["config", "check", "--home", "."], "b", ""),
         (["config", "check"], None, ""),
     ],
 )
