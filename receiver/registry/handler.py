@@ -3,7 +3,6 @@
 import hashlib
 import inspect
 import json
-import re
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -15,6 +14,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 
 from receiver.errors import ClarihookError, HandlerLoadError
 from receiver.model import Event
+from receiver.patterns import compile_patterns
 from receiver.registry.context import Context
 from receiver.registry.decorator import MARK, Registration, check_name
 
@@ -117,20 +117,6 @@ def _make(func: Callable[..., Any], prefix: str, registration: Registration) -> 
         matches=compile_patterns(registration.patterns),
         parse=parse,
     )
-
-
-def compile_patterns(patterns: tuple[str, ...]) -> Callable[[str], bool]:
-    """A test whether a type fits any of the patterns, in which `*` is any run of characters."""
-    exact = frozenset(pattern for pattern in patterns if "*" not in pattern)
-    wild = [
-        ".*".join(re.escape(part) for part in re.split(r"\*+", pattern))
-        for pattern in patterns
-        if "*" in pattern
-    ]
-    if not wild:
-        return exact.__contains__
-    fits = re.compile("|".join(wild), re.DOTALL).fullmatch
-    return lambda event_type: event_type in exact or fits(event_type) is not None
 
 
 def _read_parameters(func: Callable[..., Any]) -> tuple[Any, bool]:

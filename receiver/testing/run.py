@@ -165,7 +165,7 @@ class _Resources:
 
     def claribi(self) -> AsyncClariBI:
         if self.client is None:
-            raise ConfigError("[claribi] is not configured: pass claribi= to run_handler")
+            raise ConfigError("[claribi] is not configured; for a trial, pass answers")
         return self.client
 
     def http(self) -> httpx2.AsyncClient:

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.patterns import compile_patterns
 from receiver.registry import Registry
-from receiver.registry.handler import compile_patterns
 
 
 @pytest.mark.parametrize(

@@ -1,0 +1,221 @@
+"""`clarihook handlers`: which there are, and what one of them does with an event."""
+
+import difflib
+import json
+import traceback
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from receiver.cli.options import HERE, HomeOption, JsonOption
+from receiver.cli.output import print_error, print_json, print_line, print_table
+from receiver.errors import UsageError
+from receiver.registry import Handler, Registry, load_handlers
+from receiver.settings import Settings, load_settings
+
+app = typer.Typer(help="List the handlers, and try one out.")
+
+
+@app.command("list")
+def list_(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
+    """List every handler, with the file, the events and the limits that it has.
+
+    The exit status is 1 if a file could not be loaded.
+
+    Example: clarihook handlers list --json
+    """
+    settings = load_settings(home)
+    registry = _load(settings)
+    rows = [_row(handler, settings) for handler in registry.handlers]
+    if as_json:
+        problems = [{"file": p.file, "problem": p.text} for p in registry.problems]
+        print_json({"handlers": rows, "problems": problems})
+    else:
+        _print_handlers(rows)
+        for problem in registry.problems:
+            print_error(problem.text)
+    if registry.problems:
+        raise typer.Exit(1)
+
+
+@app.command()
+def run(
+    name: Annotated[str, typer.Argument(help="The handler, as `handlers list` names it.")],
+    event: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Argument(metavar="[EVENT.json]", help="A file with the webhook's body; - is stdin."),
+    ] = None,
+    *,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="Instead of a file: the event's type, …")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="… and its data, as a JSON object.")] = None,
+    answers: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(help='JSON: the API\'s answers, {"GET data-sources/1/": {…}, …}.'),
+    ] = None,
+    store: Annotated[
+        str | None, typer.Option(help="JSON object: what ctx.store holds beforehand.")
+    ] = None,
+    attempt: Annotated[int, typer.Option(min=1, help="Which attempt this is.")] = 1,
+    replaying: Annotated[bool, typer.Option("--replaying", help="As a replay does.")] = False,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Run a handler once and show what it would say and keep. Nothing is sent, nothing is kept.
+
+    The clariBI API is not called: it answers from --answers, and without that it counts as not
+    configured. The exit status is 1 if the handler does not succeed.
+
+    Example: clarihook handlers run report_generated.announce --type report.generated --data '{}'
+    """
+    # Brings the API client, which `list` does not need.
+    from receiver.observe import configure_logging  # noqa: PLC0415
+    from receiver.testing import run_handler  # noqa: PLC0415
+
+    settings = load_settings(home)
+    handler = _find(_load(settings), name)
+    if (event is None) == (event_type is None):
+        raise UsageError("give the event: a file with its body, or --type (and --data)")
+    configure_logging(settings.log.level, settings.log.format)
+    result = run_handler(
+        handler,
+        event.read() if event else event_type or "",
+        data=_object("--data", data) if data is not None else None,
+        claribi=_answers(answers.read()) if answers else None,
+        store=_object("--store", store) if store is not None else None,
+        channels=settings.channels,
+        attempt=attempt,
+        replaying=replaying,
+    )
+    shown = {
+        "outcome": result.outcome,
+        "reason": result.reason,
+        "messages": [
+            {
+                "channel": message.channel,
+                "severity": message.severity,
+                "title": message.title,
+                "body": message.body,
+                "format": message.format,
+                "attachments": [attachment.name for attachment in message.attachments],
+            }
+            for message in result.messages
+        ],
+        "values": dict(result.values),
+        "api_calls": [str(call) for call in result.api_calls],
+    }
+    if as_json:
+        print_json(shown)
+    else:
+        _print_run(shown)
+    if result.outcome not in ("succeeded", "skipped"):
+        if result.outcome == "failed" and result.error is not None:
+            print_error(_trace(result.error, handler.file))
+        raise typer.Exit(1)
+
+
+def _load(settings: Settings) -> Registry:
+    """All handlers, the disabled ones too; what is broken is among the problems."""
+    paths = [settings.path(path) for path in settings.handlers.paths]
+    return load_handlers(paths, plugins=settings.handlers.plugins, on_error="skip")
+
+
+def _find(registry: Registry, name: str) -> Handler:
+    handler, problem = registry.get(name), registry.problem_of(name)
+    if handler is not None:
+        return handler
+    if problem is not None:
+        raise UsageError(problem.text)
+    names = [handler.name for handler in registry.handlers]
+    near = difflib.get_close_matches(name, names, 1, cutoff=0.4)
+    hint = f"did you mean {near[0]!r}?" if near else "see `clarihook handlers list`"
+    raise UsageError(f"there is no handler {name!r}; {hint}")
+
+
+def _row(handler: Handler, settings: Settings) -> dict[str, Any]:
+    """A handler with its limits as they are in force."""
+    dispatch = settings.dispatch
+    schedule = handler.schedule_seconds or [wait.total_seconds() for wait in dispatch.schedule]
+    return {
+        "name": handler.name,
+        "patterns": list(handler.patterns),
+        "enabled": handler.name not in settings.handlers.disabled,
+        "attempts": handler.attempts or dispatch.attempts,
+        "timeout_seconds": handler.timeout_seconds or dispatch.timeout.total_seconds(),
+        "key": handler.key,
+        "concurrency": handler.concurrency,
+        "schedule_seconds": list(schedule),
+        "file": _relative(handler.file, settings.home),
+        "line": handler.line,
+    }
+
+
+def _relative(file: str, home: Path) -> str:
+    path = Path(file)
+    return str(path.relative_to(home)) if path.is_relative_to(home) else file
+
+
+def _print_handlers(rows: list[dict[str, Any]]) -> None:
+    print_table(
+        ("handler", "events", "attempts", "timeout", "key", "file", ""),
+        [
+            (
+                row["name"],
+                ", ".join(row["patterns"]),
+                row["attempts"],
+                f"{row['timeout_seconds']:g} s",
+                row["key"],
+                f"{row['file']}:{row['line']}",
+                None if row["enabled"] else "disabled",
+            )
+            for row in rows
+        ],
+    )
+
+
+def _print_run(shown: dict[str, Any]) -> None:
+    reason = f": {shown['reason']}" if shown["reason"] else ""
+    is_good = shown["outcome"] in ("succeeded", "skipped")
+    print_line(f"{shown['outcome']}{reason}", "bold green" if is_good else "bold red")
+    for call in shown["api_calls"]:
+        print_line(f"api call  {call}")
+    for message in shown["messages"]:
+        print_line(f"message   to {message['channel']}, {message['severity']}: {message['title']}")
+        for line in message["body"].splitlines():
+            print_line(f"          {line}")
+    for key, value in shown["values"].items():
+        print_line(f"store     {key} = {json.dumps(value)}")
+
+
+def _answers(text: bytes) -> Mapping[str, Any]:
+    """Answers as JSON has them: `[status, body]` stands for a status with a body."""
+    table = _object("--answers", text)
+    return {
+        request: tuple(answer) if _is_status_and_body(answer) else answer
+        for request, answer in table.items()
+    }
+
+
+def _is_status_and_body(answer: Any) -> bool:
+    return isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], int)
+
+
+def _object(option: str, text: str | bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{option} is no JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{option} is no JSON object: it begins with {str(value)[:40]!r}")
+    return value
+
+
+def _trace(error: BaseException, file: str) -> str:
+    """The traceback from the handler's own frame on."""
+    frames = error.__traceback__
+    while frames is not None and frames.tb_frame.f_code.co_filename != file:
+        frames = frames.tb_next
+    return "".join(traceback.format_exception(type(error), error, frames)).rstrip()
