@@ -49,7 +49,7 @@ class Lane:
         try:
             if self._running is not None and not self._running.done():
                 return self._busy()
-            return await self._paced() or await self._run_now(send, abandon)
+            return await self._paced() or self._heed(await self._run_now(send, abandon))
         finally:
             self._turn.release()
 
@@ -70,6 +70,12 @@ class Lane:
                 )
             await asyncio.sleep(wait)
         return None
+
+    def _heed(self, result: SendResult) -> SendResult:
+        """A Retry-After is for every message to the target, not just for the one refused."""
+        if result.retry_after_seconds is not None:
+            self._pace.pause(time.monotonic() + result.retry_after_seconds)
+        return result
 
     async def _run_now(
         self, send: Callable[[], SendResult], abandon: Callable[[], None]

@@ -10,19 +10,15 @@ from typing import Protocol
 
 from receiver.errors import ConfigError
 from receiver.notify.apprise_target import AppriseTarget
-from receiver.notify.content import EXACT_SCHEMAS
 from receiver.notify.file_target import SCHEME as FILE_SCHEME
 from receiver.notify.file_target import FileTarget, file_path
 from receiver.notify.log_guard import guard_logs, unguard_logs
-from receiver.notify.rate import Rate, parse_rate
+from receiver.notify.rate import parse_rate
 from receiver.notify.redact import Redactor
 from receiver.notify.target import RetryPolicy, Target
 from receiver.notify.worker import Worker
 
 DEFAULT_SCHEDULE_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 21600.0, 43200.0)
-DEFAULT_RATE = Rate(interval_seconds=1.0, burst=5)
-"""For people's services, which ask for about that (Slack: one a second and channel, with short
-bursts). Machines, mail servers and files have no limit of ours unless `rate` is set."""
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -33,6 +29,7 @@ class ChannelSpec:
     urls: tuple[str, ...] = field(repr=False)
     """One per recipient, secrets in clear."""
     rate: str | None = None
+    """As `parse_rate` takes it; None is no limit but the one that a target asks for itself."""
     timeout_seconds: float = 20.0
     attempts: int = 8
     schedule_seconds: tuple[float, ...] = DEFAULT_SCHEDULE_SECONDS
@@ -48,7 +45,7 @@ class ChannelSettings(Protocol):
     @property
     def urls(self) -> Sequence[_Secret]: ...
     @property
-    def rate(self) -> str | None: ...
+    def rate(self) -> object: ...
     @property
     def timeout(self) -> timedelta: ...
     @property
@@ -61,7 +58,7 @@ def channel_spec(settings: ChannelSettings) -> ChannelSpec:
     """The settings of a channel as what a `Notifier` takes."""
     return ChannelSpec(
         urls=tuple(url.get_secret_value() for url in settings.urls),
-        rate=settings.rate,
+        rate=None if settings.rate is None else str(settings.rate),
         timeout_seconds=settings.timeout.total_seconds(),
         attempts=settings.attempts,
         schedule_seconds=tuple(wait.total_seconds() for wait in settings.schedule),
@@ -165,10 +162,8 @@ class Notifier:
             yield name
 
     def _make_target(self, name: str, url: str, where: str, spec: ChannelSpec) -> Target:
-        service = url.partition("://")[0].lower()
-        default = None if service in EXACT_SCHEMAS else DEFAULT_RATE
         try:
-            rate = parse_rate(spec.rate) if spec.rate else default
+            rate = parse_rate(spec.rate) if spec.rate else None
         except ConfigError as error:
             raise ConfigError(f"{where}: {error}") from None
         if url.startswith(FILE_SCHEME):

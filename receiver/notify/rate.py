@@ -47,19 +47,23 @@ class Pace:
     """
 
     def __init__(self, rate: Rate | None) -> None:
-        """`None` is no limit: every call may go at once."""
-        self._rate = rate
+        """`None` is no limit, until a `pause`."""
+        self._interval = rate.interval_seconds if rate else 0.0
+        self._credit = (rate.burst - 1) * rate.interval_seconds if rate else 0.0
         self._full_at = float("-inf")
+        self._paused_until = float("-inf")
         self._promised_until = float("-inf")
+
+    def pause(self, until: float) -> None:
+        """Give no token before that moment: the target asked for a rest (Retry-After)."""
+        self._paused_until = max(self._paused_until, until)
 
     def take(self, now: float) -> float:
         """Take a token and return 0, or take none and return the seconds until there is one."""
-        if self._rate is None:
-            return 0.0
-        free_at = self._free_at(self._rate)
+        free_at = self._free_at()
         if now < free_at:
             return free_at - now
-        self._full_at = max(self._full_at, now) + self._rate.interval_seconds
+        self._full_at = max(self._full_at, now) + self._interval
         return 0.0
 
     def next_slot(self, now: float) -> float:
@@ -68,16 +72,14 @@ class Pace:
         Each answer above 0 names another slot, one interval after the last one named: of a
         hundred that ask, each comes back once, and not all hundred at every slot.
         """
-        if self._rate is None:
-            return 0.0
-        free_at = self._free_at(self._rate)
+        free_at = self._free_at()
         if now >= free_at:
             return 0.0
-        slot = max(self._promised_until + self._rate.interval_seconds, free_at)
+        slot = max(self._promised_until + self._interval, free_at)
         if slot - now > MAX_WAIT_SECONDS:
             slot = free_at
         self._promised_until = slot
         return slot - now
 
-    def _free_at(self, rate: Rate) -> float:
-        return self._full_at - (rate.burst - 1) * rate.interval_seconds
+    def _free_at(self) -> float:
+        return max(self._full_at - self._credit, self._paused_until)

@@ -247,3 +247,17 @@ def test_near_pace_is_waited_for(web: Web, make_target: MakeTarget) -> None:
 
     asyncio.run(run())
     assert len(web.requests) == 3
+
+
+def test_retry_after_holds_for_every_message_to_the_target(
+    web: Web, make_target: MakeTarget
+) -> None:
+    async def run() -> None:
+        web.answer_headers = {"Retry-After": "120"}
+        target = make_target(f"json://{web.host}/status/429")
+        await target.send(say())
+        assert 100 < target.wait_seconds() <= 120
+        assert (await target.send(say())).error_class == "Paced"
+
+    asyncio.run(run())
+    assert len(web.requests) == 1

@@ -3,17 +3,15 @@
 import asyncio
 import subprocess
 import sys
-from dataclasses import dataclass
-from datetime import timedelta
 from pathlib import Path
 
 import pytest
 from notify_endpoints import Web, say
-from pydantic import SecretStr
 
 from receiver.errors import ConfigError
 from receiver.model import Outcome
-from receiver.notify import ChannelSpec, Notifier, RetryPolicy
+from receiver.notify import ChannelSpec, Notifier, RetryPolicy, channel_spec
+from receiver.settings import ChannelSettings
 
 SLACK = "slack://TAAAAAAAA/BBBBBBBBB/plantedsecrettoken000000"
 
@@ -41,23 +39,24 @@ def test_targets_are_named_by_channel_position_and_service(tmp_path: Path) -> No
 
 
 def test_settings_are_taken_over(tmp_path: Path) -> None:
-    @dataclass
-    class Channel:
-        urls: list[SecretStr]
-        rate: str | None
-        timeout: timedelta
-        attempts: int
-        schedule: list[timedelta]
-
-    channel = Channel(
-        [SecretStr("file://out.jsonl")],
-        "1/s",
-        timedelta(seconds=7),
-        4,
-        [timedelta(seconds=5), timedelta(minutes=1)],
+    channel = ChannelSettings.model_validate(
+        {
+            "urls": ["file://out.jsonl"],
+            "rate": "30/m",
+            "timeout": "7s",
+            "attempts": 4,
+            "schedule": ["5s", "1m"],
+        }
     )
     made = Notifier.from_settings({"ops": channel}, home=tmp_path)
     assert made.retry_policy("ops/1-file") == RetryPolicy(attempts=4, schedule_seconds=(5.0, 60.0))
+    assert channel_spec(channel) == ChannelSpec(
+        urls=("file://out.jsonl",),
+        rate="30/m",
+        timeout_seconds=7.0,
+        attempts=4,
+        schedule_seconds=(5.0, 60.0),
+    )
 
 
 def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
@@ -161,16 +160,6 @@ def test_one_message_to_each_target_of_a_channel(tmp_path: Path, web: Web) -> No
 
     asyncio.run(run())
     assert (tmp_path / "o.jsonl").read_text().count("\n") == 1
-
-
-def test_people_are_paced_and_machines_are_not(tmp_path: Path) -> None:
-    made = notifier(tmp_path, SLACK, "json://localhost/x", "file://o.jsonl")
-    paced = {name: made.get(name)._lane._pace._rate for name in made.targets("ops")}  # type: ignore[attr-defined]
-    assert {name: rate is not None for name, rate in paced.items()} == {
-        "ops/1-slack": True,
-        "ops/2-json": False,
-        "ops/3-file": False,
-    }
 
 
 def test_specs_do_not_show_their_urls() -> None:

@@ -49,6 +49,15 @@ def test_those_who_wait_are_given_different_slots() -> None:
     assert pace.next_slot(51.0) == 0.0
 
 
+@pytest.mark.parametrize("rate", [None, Rate(interval_seconds=1.0, burst=5)])
+def test_nothing_goes_during_a_pause(rate: Rate | None) -> None:
+    pace = Pace(rate)
+    pace.pause(130.0)
+    pace.pause(110.0)
+    assert (pace.take(100.0), pace.next_slot(129.0)) == (30.0, 1.0)
+    assert (pace.next_slot(130.0), pace.take(130.0)) == (0.0, 0.0)
+
+
 def test_no_slot_is_named_further_than_an_hour_away() -> None:
     pace = Pace(Rate(interval_seconds=1000.0))
     pace.take(0.0)

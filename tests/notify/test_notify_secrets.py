@@ -65,7 +65,7 @@ def test_no_secret_in_logs_results_and_errors(
 ) -> None:
     urls = urls_of(web.host, kind)
     web.answer_body = f"You sent {urls[0]} with {PLANTED}head and {PLANTED}/pass".encode()
-    spec = ChannelSpec(urls=tuple(urls), rate="100/s burst 100", timeout_seconds=5)
+    spec = ChannelSpec(urls=tuple(urls), timeout_seconds=5)
     made = Notifier({"ops": spec}, home=tmp_path)
 
     async def run() -> list[SendResult]:
