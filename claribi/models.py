@@ -26,6 +26,7 @@ from claribi.enums import (
     DataSourceStatus,
     DataSourceType,
     Engine,
+    EventType,
     Feature,
     PlanSlug,
     QueryFormat,
@@ -321,6 +322,14 @@ class Plan(Model):
     ai_credits: int | None = None
     data_sources: int | None = None
     features: list[Feature] = Field(default_factory=list)
+
+
+class WebhookEvent(Model):
+    """What clariBI sends to a webhook. `data` differs by event; one payload is documented."""
+
+    event: EventType
+    timestamp: Moment | None = None
+    data: Row = Field(default_factory=dict)
 
 
 class PricingConfig(Model):
