@@ -93,23 +93,21 @@ class Limiter:
 
     def __init__(self, world: World) -> None:
         self.world = world
-        self.windows: dict[str, tuple[float, int]] = {}
-        """Who → when the window began, and the calls in it."""
 
     def count(self, request: Request) -> dict[str, str]:
         """Count one call; the `X-RateLimit-` headers. Raises ApiError 429 with Retry-After."""
         limit, now = self.world.rate_limit, self.world.clock.now()
         if limit is None:
             return {}
-        who = _who(request)
-        began, calls = self.windows.get(who, (now, 0))
+        who, windows = _who(request), self.world.rate_windows
+        began, calls = windows.get(who, (now, 0))
         if now >= began + limit.window_seconds:
             began, calls = now, 0
         ends = began + limit.window_seconds
-        self.windows.pop(who, None)
-        self.windows[who] = (began, calls + 1)
-        if len(self.windows) > MAX_CALLERS:
-            del self.windows[next(iter(self.windows))]
+        windows.pop(who, None)
+        windows[who] = (began, calls + 1)
+        if len(windows) > MAX_CALLERS:
+            del windows[next(iter(windows))]
         headers = {
             "X-RateLimit-Limit": str(limit.requests),
             "X-RateLimit-Remaining": str(max(0, limit.requests - calls - 1)),

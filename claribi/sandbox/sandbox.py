@@ -88,11 +88,13 @@ class Sandbox:
 
     def set_rate_limit(self, requests: int | None, window_seconds: int = 60) -> None:
         """Allow so many calls per window and credential; None takes the limit away."""
-        self.world.rate_limit = (
-            None
-            if requests is None
-            else RateLimit(requests=requests, window_seconds=window_seconds)
-        )
+        limit = RateLimit(requests=requests or 0, window_seconds=window_seconds)
+
+        def change() -> None:
+            self.world.rate_limit = None if requests is None else limit
+            self.world.rate_windows.clear()
+
+        self._change(change)
 
     def expire_tokens(self, *, refresh: bool = False) -> None:
         """Let every access token issued so far be expired; with `refresh`, those tokens too."""
@@ -186,6 +188,7 @@ class Sandbox:
         world.faults.clear()
         world.calls.clear()
         world.rate_limit = None
+        world.rate_windows.clear()
 
     def _change(self, action: Callable[[], T]) -> T:
         """Do it in the worker's thread, then let everybody look."""

@@ -57,6 +57,8 @@ class World:
     """Rings whenever the state changed or time moved."""
     faults: list[Fault] = field(default_factory=list)
     rate_limit: RateLimit | None = None
+    rate_windows: dict[str, tuple[float, int]] = field(default_factory=dict)
+    """Credential → when its window began (Unix seconds), and the calls in it."""
     calls: deque[Call] = field(default_factory=lambda: deque(maxlen=KEPT_CALLS))
     signer: Signer | None = None
     """Signs every webhook that has no signer of its own; None: the `claribi` preset."""
