@@ -14,8 +14,7 @@ _SOCKET_SHARE = 0.7
 """Of the channel's timeout, for one read of a socket: a target that hangs is then noticed by its
 own read timeout, which frees the worker, and not by the deadline, which can't."""
 
-# Apprise loads its plugins on first use, into a shared table, without a lock around it all.
-_apprise_lock = threading.Lock()
+_loading = threading.Lock()
 
 
 def open_service(url: str, *, where: str, timeout_seconds: float) -> Any:
@@ -24,26 +23,27 @@ def open_service(url: str, *, where: str, timeout_seconds: float) -> Any:
     Raises ConfigError, which names `where` (the channel and position) and never the URL: its
     scheme is unknown, it is malformed, or it has more than one recipient.
     """
-    with _apprise_lock:
-        # Apprise's PGP support imports it; an error under -W error would look like a bad URL.
-        warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
-        from apprise import Apprise, AppriseAsset  # noqa: PLC0415 - slow
-
-        asset = AppriseAsset(
-            service_timeout=0,
-            http_redirects=False,
-            storage_mode="memory",
-            async_mode=False,
-            default_service_retry=0,
-            allow_templates=False,
-        )
-        try:
-            service = Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
-        except Exception as error:
-            raise ConfigError(
-                f"{where}: not a valid {_scheme(url)}:// URL ({type(error).__name__}); "
-                "check its parts against docs/channels.md"
-            ) from None
+    apprise = load_apprise()
+    asset = apprise.AppriseAsset(
+        app_id="clarihook",
+        app_desc="clarihook notifications",
+        # Or every chat client would fetch Apprise's icons from GitHub.
+        image_url_mask="",
+        image_url_logo="",
+        service_timeout=0,
+        http_redirects=False,
+        storage_mode="memory",
+        async_mode=False,
+        default_service_retry=0,
+        allow_templates=False,
+    )
+    try:
+        service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
+    except Exception as error:
+        raise ConfigError(
+            f"{where}: not a valid {_scheme(url)}:// URL ({type(error).__name__}); "
+            "check its parts against docs/channels.md"
+        ) from None
     if service is None:
         raise ConfigError(f"{where}: {_why_unusable(url)}")
     if service.category != "native":
@@ -54,15 +54,27 @@ def open_service(url: str, *, where: str, timeout_seconds: float) -> Any:
     return service
 
 
+def load_apprise() -> Any:
+    """The `apprise` module with all its plugins, loaded once."""
+    # One at a time: Apprise fills its shared table of plugins without a lock around it all.
+    with _loading:
+        # Its PGP support imports it; an error under -W error would look like a bad URL.
+        warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
+        import apprise  # noqa: PLC0415 - slow
+        import apprise.manager_plugins  # noqa: PLC0415
+
+        manager: Any = apprise.manager_plugins.NotificationManager
+        manager().load_modules()
+    return apprise
+
+
 def _scheme(url: str) -> str:
     return url.partition("://")[0].lower()
 
 
 def _why_unusable(url: str) -> str:
-    from apprise.manager_plugins import NotificationManager  # noqa: PLC0415
-
-    manager: Any = NotificationManager
-    scheme, known = _scheme(url), sorted([*manager().schemas(), "file"])
+    manager = load_apprise().manager_plugins.NotificationManager()
+    scheme, known = _scheme(url), sorted([*manager.schemas(), "file"])
     if scheme in known or scheme in {"http", "https"}:
         return (
             f"this {scheme}:// URL lacks a part, or is of no service that Apprise knows; "

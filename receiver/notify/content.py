@@ -49,8 +49,11 @@ NOTIFY_TYPES = {
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _ZERO_WIDTH_SPACE = "\u200b"
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
-_TITLE_BREAKS = re.compile("[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]+")
+# Lone surrogates too: no encoding can hold them, so no service could be sent them.
+_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+_TITLE_BREAKS = re.compile(
+    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+"
+)
 _MENTION = re.compile(
     r"(?<=@)(?=(?:everyone|here|channel|all|room)\b)|(?<=<)(?=[!@#&])", re.IGNORECASE
 )

@@ -110,7 +110,7 @@ def _raw_parts(url: str) -> Iterator[str]:
     yield userinfo
     yield from userinfo.split(":")
     if userinfo:
-        yield base64.b64encode(unquote(userinfo).encode()).decode()
+        yield base64.b64encode(unquote(userinfo).encode("utf-8", "replace")).decode()
     if _is_token(host):
         yield host
     yield from path
@@ -131,9 +131,9 @@ def _forms(secret: str) -> set[str]:
     """The secret as it looks in URLs, JSON, Python's repr and Basic authentication."""
     return {
         secret,
-        quote(secret),
-        quote(secret, safe=""),
-        quote_plus(secret),
+        quote(secret, errors="replace"),
+        quote(secret, safe="", errors="replace"),
+        quote_plus(secret, errors="replace"),
         json.dumps(secret)[1:-1],
         json.dumps(secret, ensure_ascii=False)[1:-1],
         repr(secret)[1:-1],

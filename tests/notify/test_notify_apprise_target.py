@@ -261,3 +261,20 @@ def test_retry_after_holds_for_every_message_to_the_target(
 
     asyncio.run(run())
     assert len(web.requests) == 1
+
+
+def test_message_names_us_and_loads_no_picture_from_elsewhere(
+    web: Web, make_target: MakeTarget
+) -> None:
+    send(make_target(f"mmost://{web.host}/{'t' * 24}"))
+    (request,) = web.requests
+    assert request.headers["User-Agent"] == "clarihook"
+    assert json.loads(request.body)["username"] == "clarihook"
+    assert b"github" not in request.body
+
+
+@pytest.mark.parametrize("schema", ["json", "form", "xml", "mmost"])
+def test_any_text_can_be_sent(web: Web, make_target: MakeTarget, schema: str) -> None:
+    target = make_target(f"{schema}://{web.host}/{'t' * 24}")
+    text = "\ud800 \0 \U0001f600 \u0130 é \x85 ]]> & <a> %s {0} ${X} \\N{BULLET}"
+    assert send(target, say(text, text)).outcome is Outcome.DELIVERED

@@ -72,7 +72,7 @@ def test_no_line_break_is_left_in_a_title(break_: str) -> None:
 
 
 def test_controls_are_left_out_of_a_body_and_line_ends_made_one() -> None:
-    body = prepare(say("a\r\nb\rc\td\x1b[31m\0\u202ee"), "json").body
+    body = prepare(say("a\r\nb\rc\td\x1b[31m\0\u202ee\ud800"), "json").body
     assert body == "a\nb\nc\td[31me"
 
 

@@ -136,3 +136,8 @@ def test_filter_masks_arguments_and_tracebacks() -> None:
     assert "ValueError: ***" in text
     assert "planted" not in text
     log_filter.remove(redact)
+
+
+def test_url_of_undecodable_bytes_is_masked_too() -> None:
+    """An environment variable that is no UTF-8 comes with lone surrogates."""
+    assert Redactor(urls=["json://us\udcffer:passw\udcffd@h/"])("passw\udcffd") == MASK
