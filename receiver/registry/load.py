@@ -170,7 +170,7 @@ def _plugin_loader(plugin: str) -> _Functions:
             )
         try:
             loaded = entry.load()
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             text = _traceback(error)
             raise HandlerLoadError(f"plugin {plugin!r} failed to load:\n{text}") from error
         functions = [loaded] if hasattr(loaded, MARK) and callable(loaded) else _marked(loaded)
