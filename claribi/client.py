@@ -232,7 +232,8 @@ def _chosen_auth(settings: Settings) -> FixedHeader | Credentials:
         return ApiKey(api_key, style=settings.get("api_key_style", "x-api-key"))
     if email is not None:
         return Credentials(email=email, password=password, totp=settings.get("totp"))
-    assert auth is not None, "one of the three was given"
+    if not isinstance(auth, FixedHeader | Credentials):
+        raise ConfigurationError("auth= takes jwt_tokens(…), StaticBearer(…) or Anonymous()")
     return auth
 
 

@@ -17,6 +17,7 @@ from typing import Any, Protocol
 import httpx2
 
 from claribi.answers import Reply
+from claribi.errors import ConnectError
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,6 +90,7 @@ class AsyncIO:
         self._client = httpx2.AsyncClient(limits=_limits(max_connections), transport=transport)
         self._sleep = sleep or asyncio.sleep
         self._flight: asyncio.Task[None] | None = None
+        self._is_closed = False
 
     async def send(self, request: HttpRequest) -> Reply:
         """See `IO`. The whole exchange is cut off after `total_seconds`."""
@@ -121,7 +123,13 @@ class AsyncIO:
         if self._flight is None:
             self._flight = asyncio.create_task(work(), name="claribi: renew the session")
             self._flight.add_done_callback(self._land)
-        await asyncio.shield(self._flight)
+        flight = self._flight
+        try:
+            await asyncio.shield(flight)
+        except asyncio.CancelledError:
+            if self._is_closed and flight.cancelled():
+                raise ConnectError("the client was closed") from None
+            raise
 
     def _land(self, flight: asyncio.Task[None]) -> None:
         self._flight = None
@@ -130,6 +138,7 @@ class AsyncIO:
 
     async def close(self) -> None:
         """See `IO`."""
+        self._is_closed = True
         if self._flight is not None:
             self._flight.cancel()
             await asyncio.wait([self._flight])
