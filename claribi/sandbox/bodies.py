@@ -1,15 +1,18 @@
 """What callers send: request bodies and query parameters, with the rules that they must keep."""
 
+import re
 from datetime import UTC, datetime
-from typing import Annotated, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import (
     AfterValidator,
     BaseModel,
+    BeforeValidator,
     ConfigDict,
     Field,
     JsonValue,
     StringConstraints,
+    WithJsonSchema,
     field_validator,
 )
 
@@ -22,6 +25,15 @@ Word = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max
 Free = dict[str, JsonValue]
 QueryFormat = Literal["table", "summary", "chart"]
 ReportFilter = Literal["draft", "published", "scheduled"]
+_NUMBER = re.compile(r"\s*[+-]?[0-9.]+(e[+-]?[0-9]+)?\s*", re.IGNORECASE)
+
+
+def _not_a_number(value: Any) -> Any:
+    """Pydantic would take a number for Unix seconds; the reference says ISO 8601."""
+    if isinstance(value, str) and _NUMBER.fullmatch(value):
+        msg = "Input should be a date and time in ISO 8601"
+        raise ValueError(msg)
+    return value
 
 
 def _aware(moment: datetime) -> datetime:
@@ -29,7 +41,12 @@ def _aware(moment: datetime) -> datetime:
     return moment if moment.tzinfo else moment.replace(tzinfo=UTC)
 
 
-Moment = Annotated[datetime, AfterValidator(_aware)]
+Moment = Annotated[
+    datetime,
+    BeforeValidator(_not_a_number),
+    AfterValidator(_aware),
+    WithJsonSchema({"type": "string", "anyOf": [{"format": "date-time"}, {"format": "date"}]}),
+]
 
 
 class Body(BaseModel):

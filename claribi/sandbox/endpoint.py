@@ -2,11 +2,12 @@
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import pydantic_core
 from pydantic import BaseModel, JsonValue, ValidationError
+from pydantic_core import ErrorDetails
 from starlette.requests import Request
 from starlette.responses import Response
 
@@ -90,9 +91,8 @@ def parse(model: type[BaseModel], value: Any) -> BaseModel:
 
 async def _read_input(operation: Operation, request: Request) -> BaseModel | None:
     if operation.query is not None:
-        # As Django does: of a repeated parameter the last one counts, an empty one is none.
-        given: Mapping[str, str] = dict(request.query_params.multi_items())
-        return parse(operation.query, {name: value for name, value in given.items() if value})
+        # As Django does: of a repeated parameter the last one counts.
+        return parse(operation.query, dict(request.query_params.multi_items()))
     if operation.body is not None:
         return parse(operation.body, await read_json(request))
     return None
@@ -102,10 +102,14 @@ def _texts_per_field(error: ValidationError) -> dict[str, list[str]]:
     texts: dict[str, list[str]] = {}
     for problem in error.errors(include_url=False, include_input=False):
         field = ".".join(str(part) for part in problem["loc"]) or "non_field_errors"
-        is_missing = problem["type"] == "missing"
-        text = "This field is required." if is_missing else f"{problem['msg']}."
-        texts.setdefault(field, []).append(text)
+        texts.setdefault(field, []).append(_text(problem))
     return texts
+
+
+def _text(problem: ErrorDetails) -> str:
+    if problem["type"] == "missing":
+        return "This field is required."
+    return f"{problem['msg'].removeprefix('Value error, ')}."
 
 
 def _path_id(text: str) -> int:

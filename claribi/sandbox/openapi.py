@@ -116,6 +116,8 @@ def _query_parameters(operation: Operation) -> list[Json]:
     if operation.query is None:
         return []
     properties = operation.query.model_json_schema()["properties"]
+    fields = "|".join(operation.query.sort_fields)
+    properties["ordering"]["pattern"] = f"^(-?({fields})(,-?({fields}))*)?$"
     return [
         {
             "name": name,
@@ -131,9 +133,8 @@ def _query_parameters(operation: Operation) -> list[Json]:
 def _not_null(schema: Json) -> Json:
     """A query parameter is absent, never null."""
     kept = {key: value for key, value in schema.items() if key not in {"anyOf", "default", "title"}}
-    for choice in schema.get("anyOf", ()):
-        if choice.get("type") != "null":
-            kept |= choice
+    choices = [choice for choice in schema.get("anyOf", ()) if choice != {"type": "null"}]
+    kept |= choices[0] if choices else {}
     if schema.get("default") is not None:
         kept["default"] = schema["default"]
     return kept
