@@ -67,10 +67,10 @@ class _Client:
     _engine: Engine
     _owns_io: bool = True
 
-    def _set_up(self, io: IO, waker: Waker | None, settings: Settings) -> None:
+    def _set_up(self, io: IO, base_url: str, waker: Waker | None, settings: Settings) -> None:
         clock = settings.get("clock") or SystemClock()
         shared = Shared(
-            base_url=normalise_base_url(settings.get("base_url", DEFAULT_BASE_URL)),
+            base_url=base_url,
             user_agent=f"claribi-python/{_version()}",
             io=io,
             clock=clock,
@@ -142,8 +142,14 @@ class AsyncClariBI(_Client):
         sleep: Callable[[float], Awaitable[object]] | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        io = AsyncIO(max_connections=max_connections, transport=transport, sleep=sleep)
-        self._set_up(io, waker, settings)
+        base_url = _base_url(settings)
+        io = AsyncIO(
+            max_connections=max_connections,
+            uses_tls=base_url.startswith("https:"),
+            transport=transport,
+            sleep=sleep,
+        )
+        self._set_up(io, base_url, waker, settings)
 
     def _use(self, engine: Engine) -> None:
         self._engine = engine
@@ -189,8 +195,14 @@ class ClariBI(_Client):
         sleep: Callable[[float], object] | None = None,
         **settings: Unpack[Settings],
     ) -> None:
-        io = BlockingIO(max_connections=max_connections, transport=transport, sleep=sleep)
-        self._set_up(io, None, settings)
+        base_url = _base_url(settings)
+        io = BlockingIO(
+            max_connections=max_connections,
+            uses_tls=base_url.startswith("https:"),
+            transport=transport,
+            sleep=sleep,
+        )
+        self._set_up(io, base_url, None, settings)
 
     def _use(self, engine: Engine) -> None:
         self._engine = engine
@@ -217,6 +229,10 @@ class ClariBI(_Client):
         traceback: TracebackType | None,
     ) -> None:
         self.close()
+
+
+def _base_url(settings: Settings) -> str:
+    return normalise_base_url(settings.get("base_url", DEFAULT_BASE_URL))
 
 
 def _chosen_auth(settings: Settings) -> FixedHeader | Credentials:

@@ -78,16 +78,19 @@ _OUT_OF_TIME = "no complete answer within the call's time"
 
 
 class AsyncIO:
-    """The network by asyncio."""
+    """The network by asyncio. `uses_tls` False saves the loading of all root certificates."""
 
     def __init__(
         self,
         *,
         max_connections: int,
+        uses_tls: bool = True,
         transport: httpx2.AsyncBaseTransport | None = None,
         sleep: Callable[[float], Awaitable[object]] | None = None,
     ) -> None:
-        self._client = httpx2.AsyncClient(limits=_limits(max_connections), transport=transport)
+        self._client = httpx2.AsyncClient(
+            limits=_limits(max_connections), transport=transport, verify=uses_tls
+        )
         self._sleep = sleep or asyncio.sleep
         self._flight: asyncio.Task[None] | None = None
         self._is_closed = False
@@ -152,10 +155,13 @@ class BlockingIO:
         self,
         *,
         max_connections: int,
+        uses_tls: bool = True,
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
-        self._client = httpx2.Client(limits=_limits(max_connections), transport=transport)
+        self._client = httpx2.Client(
+            limits=_limits(max_connections), transport=transport, verify=uses_tls
+        )
         self._sleep = sleep or time.sleep
         self._flight: Future[None] | None = None
         self._lock = threading.Lock()
