@@ -4,11 +4,15 @@ second): never call it on the event loop.
 """
 
 import difflib
+import re
 import threading
 import warnings
 from typing import Any
+from urllib.parse import unquote
 
 from receiver.errors import ConfigError
+from receiver.notify.log_guard import silence
+from receiver.notify.redact import MASK, Redactor
 
 _SOCKET_SHARE = 0.7
 """Of the channel's timeout, for one read of a socket: a target that hangs is then noticed by its
@@ -38,11 +42,12 @@ def open_service(url: str, *, where: str, timeout_seconds: float) -> Any:
         allow_templates=False,
     )
     try:
-        service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
+        with silence():
+            service = apprise.Apprise.instantiate(url, asset=asset, suppress_exceptions=False)
     except Exception as error:
         raise ConfigError(
-            f"{where}: not a valid {_scheme(url)}:// URL ({type(error).__name__}); "
-            "check its parts against docs/channels.md"
+            f"{where}: not a valid {_scheme(url)}:// URL: {_without_parts_of(url, str(error))} "
+            "(docs/channels.md)"
         ) from None
     if service is None:
         raise ConfigError(f"{where}: {_why_unusable(url)}")
@@ -56,7 +61,7 @@ def open_service(url: str, *, where: str, timeout_seconds: float) -> Any:
 
 def load_apprise() -> Any:
     """The `apprise` module with all its plugins, loaded once."""
-    # One at a time: Apprise fills its shared table of plugins without a lock around it all.
+    # Or another thread would find a table of plugins that is still being filled.
     with _loading:
         # Its PGP support imports it; an error under -W error would look like a bad URL.
         warnings.filterwarnings("ignore", "'imghdr' is deprecated", DeprecationWarning)
@@ -70,6 +75,18 @@ def load_apprise() -> Any:
 
 def _scheme(url: str) -> str:
     return url.partition("://")[0].lower()
+
+
+def _without_parts_of(url: str, text: str) -> str:
+    """A plugin's complaint without what it quotes of the URL: each word that is in the URL, too."""
+    known = f"{url} {unquote(url)}".lower()
+
+    def mask(word: re.Match[str]) -> str:
+        is_part = word[0].lower() in known and word[0].lower() != _scheme(url)
+        return MASK if is_part else word[0]
+
+    text = Redactor(urls=[url])(text)
+    return re.sub(r"[^\s()\[\]{}<>'\",:;=]{3,}", mask, text)
 
 
 def _why_unusable(url: str) -> str:

@@ -1,7 +1,9 @@
 """What Apprise and the HTTP libraries log: always masked, never silenced."""
 
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 
 
 class RedactingFilter(logging.Filter):
@@ -21,6 +23,8 @@ class RedactingFilter(logging.Filter):
         self._redactors = tuple(kept for kept in self._redactors if kept is not redact)
 
     def filter(self, record: logging.LogRecord) -> bool:
+        if _is_silent.get():
+            return False
         record.msg, record.args = self._mask(record.getMessage()), ()
         if record.exc_info:
             # A traceback's last line repeats the exception's text, URL and all.
@@ -34,6 +38,7 @@ class RedactingFilter(logging.Filter):
         return text
 
 
+_is_silent: ContextVar[bool] = ContextVar("clarihook_apprise_is_silent", default=False)
 _log_filter = RedactingFilter()
 _CHATTY_LOGGERS = (
     "urllib3.connection",
@@ -59,6 +64,17 @@ def guard_logs(redact: Callable[[str], str]) -> None:
 def unguard_logs(redact: Callable[[str], str]) -> None:
     """Forget the secrets of a notifier that is closed."""
     _log_filter.remove(redact)
+
+
+@contextmanager
+def silence() -> Iterator[None]:
+    """Drop what Apprise logs in this thread: while it parses a URL, it quotes the bad parts."""
+    keep_apprise_logger()
+    token = _is_silent.set(True)
+    try:
+        yield
+    finally:
+        _is_silent.reset(token)
 
 
 def keep_apprise_logger() -> None:

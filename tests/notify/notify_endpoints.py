@@ -30,6 +30,7 @@ class Web(ThreadingHTTPServer):
 
     daemon_threads = False
     block_on_close = True
+    request_queue_size = 128  # 30 connect at once: with the usual 5, some would be dropped.
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), _Handler)

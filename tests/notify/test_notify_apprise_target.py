@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import logging
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -278,3 +279,18 @@ def test_any_text_can_be_sent(web: Web, make_target: MakeTarget, schema: str) ->
     target = make_target(f"{schema}://{web.host}/{'t' * 24}")
     text = "\ud800 \0 \U0001f600 \u0130 é \x85 ]]> & <a> %s {0} ${X} \\N{BULLET}"
     assert send(target, say(text, text)).outcome is Outcome.DELIVERED
+
+
+@pytest.mark.parametrize(
+    ("disabled", "level"), [(True, logging.WARNING), (False, logging.CRITICAL)]
+)
+def test_cause_is_told_whatever_the_logging_is_set_to(
+    make_target: MakeTarget, disabled: bool, level: int
+) -> None:
+    """`dictConfig` disables loggers; Apprise tells this cause by its logger only."""
+    logger = logging.getLogger("apprise")
+    logger.disabled = disabled
+    logger.setLevel(level)
+    result = send(make_target(f"slack://TAAAAAAAA/BBBBBBBBB/{'c' * 24}/somebody@example.com"))
+    assert (result.outcome, result.error_class) == (Outcome.TRANSIENT, "NotAccepted")
+    assert "Emails can not be resolved to Slack User IDs" in (result.error or "")

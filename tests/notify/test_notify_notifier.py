@@ -83,7 +83,9 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     [
         ("slak://planted-secret/x", 'unknown service "slak://"; did you mean slack://?'),
         ("xyzzyxyzzy://planted-secret/x", 'unknown service "xyzzyxyzzy://"'),
-        ("slack://planted-secret", "not a valid slack:// URL"),
+        ("slack://planted-secret", "URL: An invalid Slack (first) Token (***) was specified."),
+        ("json://h/?method=planted", "specified (***) is invalid."),
+        ("twilio://AB:planted@1", "URL: An invalid Twilio Account SID"),
         ("json://", "not a URL"),
         ("tgram://planted-secret/", "tgram:// URL"),
         ("https://planted-secret.example.com/x", "this https:// URL lacks a part"),
@@ -98,7 +100,7 @@ def test_all_faults_are_told_at_once(tmp_path: Path) -> None:
     ],
 )
 def test_urls_are_checked_before_anything_is_sent(
-    tmp_path: Path, url: str, fault: str | None
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, url: str, fault: str | None
 ) -> None:
     def load() -> None:
         made = notifier(tmp_path, "json://localhost/ok", url)
@@ -113,6 +115,7 @@ def test_urls_are_checked_before_anything_is_sent(
     assert problem.startswith("channels.ops, URL 2: ")
     assert fault in problem
     assert "planted" not in problem
+    assert caplog.text == "", "Apprise says it a second time, with the bad part in full"
 
 
 def test_loading_does_not_import_apprise_and_warming_up_does(tmp_path: Path) -> None:
