@@ -53,9 +53,11 @@ def create_app(
         signer=signer,
     )
     sandbox = Sandbox(world, state_path=path)
-    known = {webhook.url for webhook in state.webhooks.values()}
     for url in webhook_urls:
-        if url not in known:
+        known = [webhook for webhook in state.webhooks.values() if webhook.url == url]
+        for webhook in known:
+            webhook.secret = webhook_secret or webhook.secret
+        if not known:
             sandbox.add_webhook(url, secret=webhook_secret)
     return _application(sandbox)
 
