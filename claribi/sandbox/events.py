@@ -67,6 +67,7 @@ def example_data(world: World, event_type: str) -> Data:
             "report_id": 1,
             "report_name": "Weekly Sales Summary",
             "status": "published",
+            "task_id": "xyz789",
             "credits_used": 3,
         },
         "goal.milestone_reached": {

@@ -1,6 +1,8 @@
 """The control API: everything that tests in another process do to a sandbox."""
 
 import inspect
+from concurrent.futures import ThreadPoolExecutor
+from datetime import timedelta
 from typing import Any
 
 import httpx2
@@ -141,3 +143,24 @@ def test_the_packages_docstring_lists_every_control() -> None:
     text = inspect.getdoc(claribi.sandbox) or ""
     for _, path, _, _ in CONTROLS:
         assert path.replace("{id:int}/", "") in text
+
+
+def test_the_sandbox_can_be_shaped_from_many_threads_while_it_serves(
+    served: Running, receiver: Receiver
+) -> None:
+    served.sandbox.add_webhook(receiver.url)
+    rounds = 15
+
+    def shape(number: int) -> None:
+        for _ in range(rounds):
+            served.fire("report.generated", report_id=number)
+            served.sandbox.set_credits(1000 + number)
+            served.sandbox.advance(timedelta(seconds=1))
+            assert served.api.get("reports/").status_code == 200
+
+    with ThreadPoolExecutor(4) as threads:
+        list(threads.map(shape, range(4)))
+    served.drain()
+    assert len(receiver.requests) == 4 * rounds
+    assert len({body for _, body in receiver.requests}) == 4 * rounds
+    assert served.control("GET")["offset_seconds"] == 4 * rounds
