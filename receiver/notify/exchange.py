@@ -1,6 +1,8 @@
 """What was seen of one send: its requests and their answers. No I/O, no slow imports."""
 
+import socket
 import threading
+from contextlib import suppress
 from dataclasses import dataclass
 
 
@@ -25,20 +27,32 @@ class Exchange:
 
 
 class Recording:
-    """The exchanges of one send, in order."""
+    """The exchanges of one send, in order, and the means to end it from outside."""
 
     def __init__(self) -> None:
         self.exchanges: list[Exchange] = []
+        self._connections: list[socket.socket] = []
         self._abandoned = threading.Event()
         self._seen: BaseException | None = None
 
     def abandon(self) -> None:
-        """The sender gave up: start nothing new. (What is under way can't be called back.)"""
+        """Nobody waits for this send any more: cut its connections, let it start nothing new.
+
+        From any thread; does not block. A thread that hangs in a read is thereby freed.
+        """
         self._abandoned.set()
+        for connection in tuple(self._connections):
+            _cut(connection)
 
     @property
     def is_abandoned(self) -> bool:
         return self._abandoned.is_set()
+
+    def connected(self, connection: socket.socket) -> None:
+        """Note a connection, to cut it if the send is abandoned."""
+        self._connections.append(connection)
+        if self.is_abandoned:  # In between: `abandon` may not have seen it.
+            _cut(connection)
 
     def add(self, exchange: Exchange) -> None:
         self.exchanges.append(exchange)
@@ -48,3 +62,9 @@ class Recording:
         if self._seen is not error:
             self._seen = error
             self.exchanges.append(exchange)
+
+
+def _cut(connection: socket.socket) -> None:
+    # The plain socket's method: that of a TLS socket would change the object under the reader.
+    with suppress(OSError):
+        socket.socket.shutdown(connection, socket.SHUT_RDWR)

@@ -16,9 +16,10 @@ MAX_PACE_WAIT_SECONDS = 5.0
 class Lane:
     """Runs a target's sends, each in the target's own daemon thread, one after the other.
 
-    A send that does not end in time is left to its thread and answered `unknown`. A thread can't
-    be stopped, so until it is back every further send is answered `transient`, `TargetBusy`, at
-    once: there never is a second thread, and no other target waits.
+    A send that does not end in time is abandoned and answered `unknown`. A thread can't be
+    stopped from outside, so should it not come back by itself, every further send is answered
+    `transient`, `TargetBusy`, at once until it does: there never is a second thread, and no
+    other target waits.
     """
 
     def __init__(self, name: str, *, timeout_seconds: float, rate: Rate | None) -> None:

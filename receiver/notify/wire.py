@@ -9,7 +9,7 @@ worker thread) they also
 - note each answer (status, Retry-After, the start of the body) and each failure;
 - ignore proxies and `~/.netrc` from the environment, and follow no redirect;
 - read at most 64 KiB of an answer for at most 5 seconds, whatever the other side drips out;
-- refuse to start anything new once the sender gave up waiting.
+- are cut off, and start nothing new, once the sender gave up waiting.
 """
 
 import os
@@ -24,6 +24,7 @@ from typing import Any
 
 import requests
 import urllib3
+import urllib3.connection
 
 from receiver.notify.exchange import Exchange, Recording
 
@@ -50,6 +51,8 @@ def install() -> None:
     with _install_lock:
         _wrap(requests.Session, "request", _watch_request)
         _wrap(requests.Session, "send", _watch_send)
+        _wrap(urllib3.connection.HTTPConnection, "connect", _watch_connect)
+        _wrap(urllib3.connection.HTTPSConnection, "connect", _watch_connect)
         for name in ("connect", "starttls", "login", "sendmail", "data"):
             _wrap(smtplib.SMTP, name, _watch_smtp)
 
@@ -90,6 +93,16 @@ def _watch_request(
     except Exception as error:  # E.g. a header that can't be sent: `send` is never reached.
         current.add_failure(error, _http_failure(error))
         raise
+
+
+def _watch_connect(
+    current: Recording,
+    original: Callable[..., Any],
+    connection: urllib3.connection.HTTPConnection,
+) -> Any:
+    original(connection)
+    if connection.sock is not None:
+        current.connected(connection.sock)
 
 
 def _watch_send(
@@ -205,6 +218,8 @@ def _watch_smtp(
     except (OSError, RuntimeError, ValueError) as error:
         current.add_failure(error, _smtp_failure(error, step))
         raise
+    if step in {"connect", "starttls"} and smtp.sock is not None:  # TLS replaces the socket.
+        current.connected(smtp.sock)
     if step == "sendmail":
         current.add(_smtp_accepted(result))
     return result

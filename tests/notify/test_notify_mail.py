@@ -88,3 +88,20 @@ def test_no_receipt_for_a_letter_is_unknown(mail: Mail, make_target: MakeTarget)
     mail.hang = asyncio.Event()
     result = send(make_target(url_of(mail), timeout=0.5))
     assert (result.outcome, result.error_class) == (Outcome.UNKNOWN, "SMTPServerDisconnected")
+
+
+def test_mail_server_that_hangs_is_cut_off_at_the_deadline(
+    mail: Mail, make_target: MakeTarget
+) -> None:
+    mail.hang = asyncio.Event()
+
+    async def run() -> None:
+        target = make_target(url_of(mail), timeout=0.2)
+        target.open().socket_connect_timeout = 60
+        assert (await target.send(say())).error_class == "DeadlineExceeded"
+        stuck = target._lane._running
+        assert stuck is not None
+        await stuck
+        await target.close()
+
+    asyncio.run(run())
