@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-import reference_text
-from reference_text import Documented
+import sandbox_reference
+from sandbox_reference import Documented
 from sandbox_server import Receiver, Running, running
 
 from claribi.sandbox import EVENT_TYPES
@@ -15,7 +15,7 @@ from claribi.sandbox.errors import CODES, TOKEN_EXPIRED
 from claribi.sandbox.openapi import document
 from claribi.sandbox.operations import OPERATIONS
 
-REFERENCE = reference_text.read()
+REFERENCE = sandbox_reference.read()
 DOCUMENT = document()
 LISTS = [one for one in REFERENCE.operations if one.parameters]
 OURS = {("POST", "auth/mfa/verify/")}
