@@ -19,10 +19,11 @@ MIN_SECRET_CHARS = 6
 """Shorter parts are not masked by themselves: they would blank out half of every line."""
 
 # Words that stand in many URLs and are no secret; masking them would only spoil the logs.
-_PUBLIC_WORDS = frozenset(
+PUBLIC_WORDS = frozenset(
     {
         "alerts",
         "application/json",
+        "Bearer",
         "bearer",
         "channel",
         "channels",
@@ -96,9 +97,7 @@ def url_secrets(url: str) -> frozenset[str]:
     parts = (part.strip() for raw in _raw_parts(url) for part in (raw, unquote(raw)))
     words = (word for part in parts for word in (part, *re.split(r"[\s,;]+", part)))
     return frozenset(
-        word
-        for word in words
-        if len(word) >= MIN_SECRET_CHARS and word.lower() not in _PUBLIC_WORDS
+        word for word in words if len(word) >= MIN_SECRET_CHARS and word not in PUBLIC_WORDS
     )
 
 
