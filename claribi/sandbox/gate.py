@@ -50,13 +50,13 @@ class Gate:
         await (_drop(send) if is_dropped else response(scope, receive, send))
 
     async def _respond(self, request: Request, path: str, fault: Fault | None) -> Response:
+        """The answer. With `after`, the delay too comes after the work: the caller may be gone."""
         if fault is None:
             return await self._run(request, path)
+        response = await self._run(request, path) if fault.after else None
         await asyncio.sleep(fault.delay_seconds)
-        if fault.after or fault.slow:
-            response = await self._run(request, path)
-            if fault.slow:
-                return response
+        if fault.slow:
+            return response or await self._run(request, path)
         return _fault_response(fault)
 
     async def _run(self, request: Request, path: str) -> Response:
@@ -73,7 +73,8 @@ class Gate:
             log.exception("sandbox.failed path=%s", path)
             response = error_response(ApiError(500))
         response.headers.update(headers)
-        self.world.bell.ring()
+        if request.method != "GET":
+            self.world.bell.ring()
         return response
 
     async def _dispatch(self, request: Request, path: str) -> Response:

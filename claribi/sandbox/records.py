@@ -182,15 +182,15 @@ class Fault(BaseModel):
     path: str = "*"
     """`fnmatch` pattern over what follows `/api/`, such as `reports/*`."""
     after: bool = False
-    """True: the call is carried out first, only its answer is lost."""
+    """True: the call is carried out at once, only its answer is replaced."""
     drop: bool = False
     """True: the connection breaks in the middle of the answer."""
     body: str | None = None
     """Sent as `text/html` instead of the JSON error, as a proxy in between would."""
     delay_seconds: float = Field(default=0, ge=0, le=600)
-    """Real seconds to wait before anything else."""
+    """Real seconds to wait before anything else; with `after`, before the answer."""
     slow: bool = False
-    """True: nothing fails, the call is only carried out `delay_seconds` later."""
+    """True: nothing fails, there is only the delay."""
 
 
 class State(BaseModel):

@@ -115,7 +115,7 @@ class Sandbox:
         """Set the balance; falling below 10 % sends `billing.credits_low`."""
         self._change(lambda: balance.set_remaining(self.world, remaining))
 
-    async def fire(self, event_type: str, **data: JsonValue) -> list[Delivery]:
+    async def fire(self, event_type: str, /, **data: JsonValue) -> list[Delivery]:
         """Send an event to every webhook, and wait until each was tried once.
 
         `data` goes over the believable data of a known event type; any type may be sent.

@@ -69,11 +69,19 @@ def test_a_connection_can_break_before_or_after_the_work(
 
 
 def test_a_slow_call_is_slow_and_right(served: Running) -> None:
-    served.sandbox.fail_next(slow=True, delay_seconds=0.3)
+    served.sandbox.fail_next(slow=True, delay_seconds=0.5)
     with pytest.raises(httpx2.ReadTimeout):
-        served.api.get("auth/status/", timeout=0.05)
+        served.api.get("auth/status/", timeout=httpx2.Timeout(10, read=0.1))
     served.sandbox.fail_next(slow=True, delay_seconds=0.01)
     assert statuses(served, 1) == [200]
+
+
+def test_a_caller_can_give_up_on_a_call_that_was_carried_out(served: Running) -> None:
+    served.sandbox.fail_next(slow=True, after=True, delay_seconds=1)
+    patience = httpx2.Timeout(10, read=0.5)
+    with pytest.raises(httpx2.ReadTimeout):
+        served.api.post("analytics/query/", json={"query": "q"}, timeout=patience)
+    assert served.sandbox.state.credits_remaining == 1346
 
 
 def test_a_proxy_in_between_can_be_played(served: Running) -> None:

@@ -87,6 +87,16 @@ def test_lists_take_the_documented_and_the_common_parameters(operation: Document
     assert (ours["page"]["default"], ours["page"]["minimum"]) == (1, 1)
 
 
+@pytest.mark.parametrize(
+    "operation", [one for one in REFERENCE.operations if one.request], ids=lambda one: one.path
+)
+def test_every_documented_field_of_a_request_is_read(operation: Documented) -> None:
+    key = (operation.method, operation.path)
+    (ours,) = [one for one in OPERATIONS if (one.method, one.path) == key]
+    assert ours.body is not None
+    assert set(operation.request) <= set(ours.body.model_fields)
+
+
 def test_query_formats_are_the_documented_ones() -> None:
     schema = Query.model_json_schema()["properties"]["format"]
     assert schema["enum"] == REFERENCE.formats

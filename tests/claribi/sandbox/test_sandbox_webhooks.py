@@ -238,6 +238,13 @@ def test_an_app_that_is_not_served_says_so() -> None:
         Running(app.state.sandbox, "", None).drain()  # type: ignore[arg-type]
 
 
+def test_data_may_have_any_field_names(served: Running, receiver: Receiver) -> None:
+    served.sandbox.add_webhook(receiver.url)
+    data = {"self": 1, "event_type": 2, "event": 3, "": 4}
+    served.control("POST", "events/", {"event": "something.new", "data": data})
+    assert receiver.events[0]["data"] == data
+
+
 def test_bodies_are_plain_json(served: Running, receiver: Receiver) -> None:
     served.sandbox.add_webhook(receiver.url)
     served.fire("something.new", text="é\u2028\U0001f600")
