@@ -97,7 +97,7 @@ def parse_json(body: bytes) -> Any:
 
 def _is_deeper(value: Any) -> bool:
     level = [value]
-    for _ in range(JSON_DEPTH_LIMIT + 1):
+    for _ in range(JSON_DEPTH_LIMIT):
         level = [
             child
             for item in level

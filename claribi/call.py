@@ -1,6 +1,6 @@
 """A call as a value: what to send, how often it may be sent, and how to read the answer."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Coroutine, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
@@ -30,7 +30,7 @@ class Call(Generic[T]):
     is_query: bool = False
     """An AI query: its answer may take `Timeout.query_seconds`."""
     needs_auth: bool = True
-    reconcile: Callable[[float], Any] | None = None
+    reconcile: Callable[[float], Coroutine[Any, Any, Any]] | None = None
     """Looks up whether the call happened, given the Unix time at which it was first sent."""
 
     @property

@@ -203,4 +203,4 @@ class _Run(Generic[T]):
 
     def _look_up(self) -> Any:
         assert self._call.reconcile is not None, "every POST that may be repeated can be looked up"
-        return self._call.reconcile(self._started_at)
+        return self._shared.io.hand_over(self._call.reconcile(self._started_at))

@@ -12,12 +12,15 @@ import zlib
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import httpx2
 
 from claribi.answers import Reply
+from claribi.blocking import run
 from claribi.errors import ConnectError
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -65,6 +68,9 @@ class IO(Protocol):
 
     async def once(self, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Run `work`, or wait for the run that is under way and share its outcome."""
+
+    def hand_over(self, work: Coroutine[Any, Any, T]) -> Any:
+        """Work as the client's user gets it: to be awaited, or already done."""
 
     async def close(self) -> None:
         """Close all connections."""
@@ -139,6 +145,10 @@ class AsyncIO:
         if not flight.cancelled():
             flight.exception()  # every caller may have been cancelled: nobody else would look
 
+    def hand_over(self, work: Coroutine[Any, Any, T]) -> Coroutine[Any, Any, T]:
+        """See `IO`."""
+        return work
+
     async def close(self) -> None:
         """See `IO`."""
         self._is_closed = True
@@ -210,6 +220,10 @@ class BlockingIO:
             flight.set_result(None)
         else:
             flight.set_exception(error)
+
+    def hand_over(self, work: Coroutine[Any, Any, T]) -> T:
+        """See `IO`."""
+        return run(work)
 
     async def close(self) -> None:
         """See `IO`."""

@@ -5,7 +5,7 @@ import json
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 from urllib.parse import parse_qsl
@@ -60,16 +60,16 @@ class Recorder:
 
 
 @contextmanager
-def serve(app: ASGIApp) -> Iterator[str]:
+def serve(app: ASGIApp, listener: socket.socket | None = None) -> Iterator[str]:
     """Serves until the end of the block; gives the API's base URL."""
-    with listening() as listener:
+    with nullcontext(listener) if listener is not None else listening() as bound:
         config = uvicorn.Config(app, log_level="critical", lifespan="on", access_log=False)
         server = _Server(config)
-        thread = threading.Thread(target=server.run, args=([listener],))
+        thread = threading.Thread(target=server.run, args=([bound],))
         thread.start()
         try:
             assert server.is_up.wait(30), "uvicorn did not start"
-            yield base_url(listener)
+            yield base_url(bound)
         finally:
             server.should_exit = True
             thread.join()
