@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from claribi.sandbox.endpoint import error_response, parse, read_json
+from claribi.sandbox.endpoint import error_response, parse, parse_json, read_body
 from claribi.sandbox.errors import ApiError, not_found
 from claribi.sandbox.records import Fault, JobKind
 from claribi.sandbox.sandbox import Sandbox
@@ -214,8 +214,8 @@ def _endpoint(
         try:
             body = None
             if model is not None:
-                is_empty = request.headers.get("content-length", "0") == "0"
-                body = parse(model, {} if is_empty else await read_json(request))
+                raw = await read_body(request)
+                body = parse(model, parse_json(raw) if raw else {})
             answer = await handler(Ask(sandbox, body, request))
         except ApiError as error:
             return error_response(error)

@@ -67,15 +67,20 @@ def error_response(error: ApiError) -> Response:
     )
 
 
-async def read_json(request: Request) -> JsonValue:
-    """The body as JSON. Raises ApiError 400 or 413."""
+async def read_body(request: Request) -> bytes:
+    """The whole body. Raises ApiError 413."""
     body = bytearray()
     async for chunk in request.stream():
         body += chunk
         if len(body) > MAX_BODY_BYTES:
             raise ApiError(413, detail=f"At most {MAX_BODY_BYTES} bytes are read.")
+    return bytes(body)
+
+
+def parse_json(body: bytes) -> JsonValue:
+    """The body as JSON values. Raises ApiError 400."""
     try:
-        value: JsonValue = pydantic_core.from_json(bytes(body), allow_inf_nan=False)
+        value: JsonValue = pydantic_core.from_json(body, allow_inf_nan=False)
     except ValueError as error:
         raise ApiError(400, detail=f"The body is not JSON: {error}") from error
     return value
@@ -94,7 +99,7 @@ async def _read_input(operation: Operation, request: Request) -> BaseModel | Non
         # As Django does: of a repeated parameter the last one counts.
         return parse(operation.query, dict(request.query_params.multi_items()))
     if operation.body is not None:
-        return parse(operation.body, await read_json(request))
+        return parse(operation.body, parse_json(await read_body(request)))
     return None
 
 

@@ -11,6 +11,7 @@ from claribi.sandbox.records import User
 from claribi.sandbox.shapes import Page
 
 InputT = TypeVar("InputT")
+ListQueryT = TypeVar("ListQueryT", bound=ListQuery)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,13 +37,10 @@ class Incoming(Generic[InputT]):
 
 
 def answer_list(
-    incoming: "Incoming[ListQueryT]",
+    incoming: Incoming[ListQueryT],
     items: Sequence[ItemT],
     shape: Callable[[ItemT], ShapeT],
 ) -> Page[ShapeT]:
     """The page that a list request asks for."""
     chosen = select(items, incoming.input)
     return paginate(chosen, incoming.input, shape, url=incoming.url, params=incoming.params)
-
-
-ListQueryT = TypeVar("ListQueryT", bound=ListQuery)

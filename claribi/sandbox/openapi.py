@@ -1,5 +1,6 @@
 """The OpenAPI 3.1 document, drawn from the table of operations and the models they name."""
 
+from collections.abc import Mapping
 from typing import Any
 
 from pydantic import BaseModel
@@ -10,6 +11,9 @@ from claribi.sandbox.operations import OPERATIONS, Operation
 from claribi.sandbox.shapes import ErrorBody
 
 Json = dict[str, Any]
+Schemas = Mapping[tuple[Any, JsonSchemaMode], Json]
+"""Model and mode → a reference to its schema."""
+
 _REF = "#/components/schemas/{model}"
 _EVERYWHERE = (429, 500, 503)
 
@@ -41,9 +45,6 @@ def document() -> Json:
     }
 
 
-_Schemas = dict[tuple[type[BaseModel], JsonSchemaMode], Json]
-
-
 def _models() -> list[tuple[type[BaseModel], JsonSchemaMode]]:
     bodies = {one.body for one in OPERATIONS if one.body is not None}
     answers = {answer for one in OPERATIONS for answer in one.answers} | {ErrorBody}
@@ -53,7 +54,7 @@ def _models() -> list[tuple[type[BaseModel], JsonSchemaMode]]:
     return models
 
 
-def _operation(operation: Operation, schemas: Any) -> Json:
+def _operation(operation: Operation, schemas: Schemas) -> Json:
     described: Json = {
         "operationId": operation.name,
         "summary": (operation.handler.__doc__ or "").partition("\n")[0],
@@ -74,7 +75,7 @@ def _operation(operation: Operation, schemas: Any) -> Json:
     return described
 
 
-def _responses(operation: Operation, schemas: Any) -> Json:
+def _responses(operation: Operation, schemas: Schemas) -> Json:
     answers = [schemas[model, "validation"] for model in operation.answers]
     success: Json = {"description": "Success"}
     if answers:

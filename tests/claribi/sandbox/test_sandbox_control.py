@@ -128,6 +128,13 @@ def test_what_makes_no_sense_is_a_400_that_names_the_field(
     assert answer.json()["detail"]
 
 
+def test_a_body_may_come_in_chunks_or_be_left_out(served: Running) -> None:
+    url = f"{served.origin}/sandbox/credits/"
+    answer = httpx2.post(url, content=iter([b'{"remaining"', b": 5}"]), trust_env=False)
+    assert answer.json()["credits"]["remaining"] == 5
+    assert served.control("POST", "reset/")["credits"]["remaining"] == 1347
+
+
 def test_an_unknown_webhook_cant_be_removed(served: Running) -> None:
     answer = httpx2.delete(f"{served.origin}/sandbox/webhooks/77/", trust_env=False)
     assert answer.status_code == 404
