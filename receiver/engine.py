@@ -4,12 +4,11 @@ Everything that runs deliveries is made from one: a server, and a command that r
 server runs.
 """
 
+import asyncio
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from pathlib import Path
 from typing import TYPE_CHECKING
-from urllib.parse import unquote, urlsplit
 
 import structlog
 from pydantic import SecretStr
@@ -23,10 +22,10 @@ from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_target import TargetRunner
 from receiver.errors import ConfigError
 from receiver.model import NewDelivery
-from receiver.notify import ChannelSpec, Notifier, routes
+from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.routes import RouteTable
 from receiver.registry import Handler, Registry, load_handlers
-from receiver.settings import ChannelSettings, ClaribiSettings, Settings
+from receiver.settings import ClaribiSettings, Settings, sensitive_values
 from receiver.store.sqlite import Role, SqliteStore
 
 if TYPE_CHECKING:
@@ -39,15 +38,12 @@ SYNC_HANDLER_THREADS = 16
 
 def open_store(settings: Settings, *, role: Role) -> SqliteStore:
     """The store of the settings, not yet opened. Raises ConfigError for a kind we don't have."""
-    url = urlsplit(settings.store.url.get_secret_value())
-    if url.scheme != "sqlite":
+    if settings.sqlite_path is None:
         raise ConfigError(
-            f"store.url: this version keeps its data in SQLite only, not in {url.scheme}; write "
+            "store.url: this version keeps its data in SQLite only; write "
             "sqlite:///data/clarihook.db"
         )
-    # One slash ends the (empty) host; a second one makes the path absolute.
-    path = Path(unquote(url.path[1:]))
-    return SqliteStore(settings.home / path, role=role)
+    return SqliteStore(settings.sqlite_path, role=role)
 
 
 def load_registry(settings: Settings) -> Registry:
@@ -67,17 +63,17 @@ class Engine:
         self.store = store
         self.registry = registry
         self.notifier = Notifier(
-            {name: _channel(channel) for name, channel in settings.channels.items()},
+            {name: channel_spec(channel) for name, channel in settings.channels.items()},
             home=settings.home,
+            secrets=sensitive_values(settings),
         )
+        self._warm_up: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(SYNC_HANDLER_THREADS, thread_name_prefix="handler")
         self._resources = SharedResources(
             store, frozenset(settings.channels), _claribi_maker(settings.claribi)
         )
         table = RouteTable(settings.routes)
-        self.dispatcher = Dispatcher(
-            store, self._make_lanes(table), concurrency=settings.dispatch.concurrency
-        )
+        self.dispatcher = Dispatcher(store, self._make_lanes(table))
         self.planner = Planner(
             registry.matching,
             default_attempts=settings.dispatch.attempts,
@@ -97,10 +93,24 @@ class Engine:
         await self.store.open()
         if self.settings.dispatch.enabled:
             await self.dispatcher.start()
+            self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
+
+    async def _warm_up_channels(self) -> None:
+        """Import Apprise and open every URL, so that the first message need not wait for it."""
+        if not self.notifier.channels:
+            return
+        try:
+            await self.notifier.warm_up()
+        except ConfigError as error:
+            # Their messages will be dead with the same words; the others go out.
+            log.error("channels.wrong", problems=list(error.problems))
 
     async def stop(self) -> None:
         """Finish or give back what runs, within `server.drain_timeout`, and close."""
         drain_seconds = self.settings.server.drain_timeout.total_seconds()
+        if self._warm_up is not None:
+            self._warm_up.cancel()
+            await asyncio.gather(self._warm_up, return_exceptions=True)
         given_back = await self.dispatcher.stop(drain_seconds)
         log.info("engine.stopped", given_back=given_back)
         await self.notifier.close()
@@ -156,16 +166,6 @@ class Engine:
             NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
             for name in self.notifier.targets(channel)
         )
-
-
-def _channel(settings: ChannelSettings) -> ChannelSpec:
-    return ChannelSpec(
-        urls=tuple(url.get_secret_value() for url in settings.urls),
-        rate=None if settings.rate is None else str(settings.rate),
-        timeout_seconds=settings.timeout.total_seconds(),
-        attempts=settings.attempts,
-        schedule_seconds=tuple(wait.total_seconds() for wait in settings.schedule),
-    )
 
 
 def _claribi_maker(settings: ClaribiSettings) -> "Callable[[], AsyncClariBI] | None":

@@ -4,7 +4,6 @@ Raw ASGI, since this is the hot path: a request costs one pass over its headers,
 parse and its share of a commit. The answer goes out after the commit, never before.
 """
 
-import asyncio
 import json
 import time
 from collections.abc import Awaitable, Callable, Mapping
@@ -14,6 +13,7 @@ from typing import Any, Protocol
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from receiver.deadline import Deadline, DeadlineExceeded
 from receiver.errors import PayloadError, SignatureError, StoreUnavailable
 from receiver.model import NewEvent
 from receiver.notify.rate import Pace, Rate
@@ -65,6 +65,21 @@ class Refusal(Exception):  # noqa: N818 - an answer, no failure of ours
         if detail is not None:
             body["detail"] = detail
         self.body = json.dumps(body).encode()
+
+
+class _Handshake(Refusal):
+    """A proven request that sets the webhook up and is no event."""
+
+    def __init__(self, answer: bytes) -> None:
+        super().__init__(200, "", "")
+        self.body = answer
+
+
+def _refuse_repeated(source: Source, pairs: list[tuple[bytes, bytes]]) -> None:
+    """Refuse a header that could be read in two ways."""
+    names = [name for name, _ in pairs if name in source.read_headers]
+    if len(names) != len(set(names)):
+        raise PayloadError("a header that says the event's type or id is there twice")
 
 
 _ACCEPTED = b'{"id": "%b", "duplicate": false}'
@@ -194,14 +209,14 @@ class Ingress:
         if length.isdigit() and int(length[:20]) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes)
         try:
-            async with asyncio.timeout(self._read_timeout):
+            with Deadline(self._read_timeout):
                 message = await receive()
                 if message["type"] == "http.disconnect":
                     return None
                 body: bytes = message.get("body", b"")
                 if message.get("more_body", False):
                     return await self._read_rest(body, receive)
-        except TimeoutError:
+        except DeadlineExceeded:
             raise _too_slow(self._read_timeout) from None
         if len(body) > self._max_body_bytes:
             raise _too_large(self._max_body_bytes)
@@ -237,7 +252,11 @@ class Ingress:
         headers = dict(pairs)
         now_ms = int(now * 1000)
         try:
+            if len(headers) != len(pairs):
+                _refuse_repeated(source, pairs)
             value = parse_object(body)
+            if source.handshake is not None and (echo := source.handshake(value)) is not None:
+                raise _Handshake(echo)
             event_type = source.read_type(headers, value)
         except PayloadError as error:
             if not source.keeps_malformed:
@@ -253,9 +272,9 @@ class Ingress:
             _header_text(pairs),
             message_id,
             verified.secret_index if verified.secret_index >= 0 else None,
-            source.read_key(headers, body, value)
-            if message_id is None
-            else id_key(message_id.encode()),
+            id_key(message_id.encode())
+            if message_id is not None and source.trusts_message_id
+            else source.read_key(headers, body, value),
         )
         try:
             return await self._intake.accept(event, value)

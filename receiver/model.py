@@ -12,7 +12,7 @@ EventId = NewType("EventId", str)
 """`evt_` and 32 hex digits; sorts by time of arrival."""
 
 DeliveryId = NewType("DeliveryId", int)
-"""A positive number, given by the store in order of creation; shown to people as `dlv_42`."""
+"""A positive number below 2**63 that grows with time; people and JSON see `dlv_` and its hex."""
 
 DeliveryKind = Literal["handler", "target"]
 
@@ -214,8 +214,20 @@ def from_ms(milliseconds: int) -> datetime:
 
 
 def format_delivery_id(delivery_id: int) -> str:
-    """`dlv_42`: how people see a delivery's id."""
-    return f"dlv_{delivery_id}"
+    """How people and JSON see a delivery's id: a number of this size is no safe JSON number.
+
+    >>> format_delivery_id(913247681085571072)
+    'dlv_cac7ee4f0801000'
+    """
+    return f"dlv_{delivery_id:x}"
+
+
+def parse_delivery_id(text: str) -> DeliveryId:
+    """The reverse of `format_delivery_id`; raises ValueError for anything else."""
+    prefix, _, digits = text.partition("_")
+    if prefix != "dlv" or not 0 < len(digits) <= 16:
+        raise ValueError(f"{text!r} is no delivery id; they look like dlv_cac7ee4f0801000")
+    return DeliveryId(int(digits, 16))
 
 
 def parse_headers(text: str) -> tuple[tuple[str, str], ...]:

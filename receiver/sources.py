@@ -1,8 +1,9 @@
 """A source, prepared for the hot path: all that a request needs, looked up once at start."""
 
 import hashlib
+import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from typing import Any
 
 from receiver.notify.rate import Pace, Rate
@@ -26,6 +27,12 @@ class Source:
     """`(headers, body's object) -> event type`; raises PayloadError."""
     read_key: ReadKey
     """`(headers, body, body's object) -> dedupe key`, for messages whose signature has no id."""
+    trusts_message_id: bool
+    """Whether the id in the signature makes a message unique; not if `dedupe` is set."""
+    read_headers: frozenset[bytes]
+    """The headers that type and key are read from: there may be only one of each."""
+    handshake: Callable[[dict[str, Any]], bytes | None] | None
+    """`(body's object) -> answer` to a request that only sets the webhook up; None for others."""
     keeps_malformed: bool
     pace: Pace
 
@@ -37,21 +44,20 @@ def build_sources(settings: Settings) -> dict[str, Source]:
 
 def _build(name: str, settings: SourceSettings) -> Source:
     preset = PRESETS[settings.scheme]
-    overrides = {
-        field.name: getattr(settings, field.name)
-        for field in fields(SchemeSpec)
-        if field.name not in ("scheme", "tolerance_seconds")
-    }
-    spec = SchemeSpec(
-        scheme=settings.scheme,
-        tolerance_seconds=settings.tolerance.total_seconds(),
-        **overrides,
+    scheme = build_scheme(
+        SchemeSpec(**settings.scheme_options),
+        [secret.get_secret_value() for secret in settings.secrets],
     )
+    type_from = settings.type or preset.type_from
+    dedupe = settings.dedupe or preset.dedupe
     return Source(
         name=name,
-        scheme=build_scheme(spec, [secret.get_secret_value() for secret in settings.secrets]),
-        read_type=_type_reader(settings.type or preset.type_from),
-        read_key=_key_reader(settings.dedupe or preset.dedupe),
+        scheme=scheme,
+        read_type=_type_reader(type_from),
+        read_key=_key_reader(dedupe),
+        trusts_message_id=settings.dedupe is None,
+        read_headers=frozenset(_header_name(place) for place in (type_from, dedupe)) - {b""},
+        handshake=_slack_handshake if settings.scheme == "slack" else None,
         keeps_malformed=settings.malformed == "store",
         pace=Pace(_rate(settings)),
     )
@@ -65,10 +71,25 @@ def _rate(settings: SourceSettings) -> Rate | None:
     return Rate(interval_seconds=1 / per_second, burst=max(1, round(per_second)))
 
 
+def _slack_handshake(value: dict[str, Any]) -> bytes | None:
+    """Slack enables an endpoint once it echoes a challenge.
+
+    https://docs.slack.dev/reference/events/url_verification
+    """
+    if value.get("type") != "url_verification":
+        return None
+    return json.dumps({"challenge": value.get("challenge")}).encode()
+
+
+def _header_name(place: str) -> bytes:
+    kind, _, name = place.partition(":")
+    return name.lower().encode("latin-1") if kind == "header" else b""
+
+
 def _type_reader(place: str) -> ReadType:
     kind, _, where = place.partition(":")
     if kind == "header":
-        name = where.lower().encode("latin-1")
+        name = _header_name(place)
         shown = f"the header {where}"
         return lambda headers, _: check_type(headers.get(name, b"").decode("latin-1"), shown)
     read = pointer_reader(where)
@@ -82,7 +103,7 @@ def _key_reader(place: str) -> ReadKey:
     if kind == "body":
         return lambda _headers, body, _value: hashlib.sha256(body).digest()
     if kind == "header":
-        name = where.lower().encode("latin-1")
+        name = _header_name(place)
         return lambda headers, body, _value: _key(headers.get(name), body)
     read = pointer_reader(where)
 

@@ -27,10 +27,9 @@ _FINISH_AGAIN_SECONDS = 1.0
 class Dispatcher:
     """Runs deliveries of one store. Used from one event loop."""
 
-    def __init__(self, store: Store, lanes: Iterable[Lane], *, concurrency: int) -> None:
+    def __init__(self, store: Store, lanes: Iterable[Lane]) -> None:
         self._store = store
         self._lanes = {lane.name: lane for lane in lanes}
-        self._room = concurrency
         self._tasks: set[asyncio.Task[None]] = set()
         self._wake = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
@@ -86,14 +85,13 @@ class Dispatcher:
 
     def reserve(self, lanes: Sequence[Lane]) -> bool:
         """Take a place in each of the lanes, or in none: False when one is full."""
-        if self._is_stopping or self._room < len(lanes):
+        if self._is_stopping:
             return False
         for lane in lanes:
             if lane.running >= lane.limit:
                 return False
         for lane in lanes:
             lane.running += 1
-        self._room -= len(lanes)
         return True
 
     def give_up(self, lanes: Sequence[Lane]) -> None:
@@ -108,11 +106,9 @@ class Dispatcher:
         task.add_done_callback(self._tasks.discard)
 
     def _leave(self, lane: Lane) -> None:
-        was_full = self._room == 0 or lane.running >= lane.limit
-        lane.running -= 1
-        self._room += 1
-        if was_full:
+        if lane.room == 0:  # there may be more of it in the store
             self._wake.set()
+        lane.running -= 1
 
     # -- claimed from the store ---------------------------------------------------------------
 
@@ -136,7 +132,7 @@ class Dispatcher:
         """Claim once for every lane with room; whether there may be more to claim at once."""
         now_ms = int(time.time() * 1000)
         open_lanes = [lane.name for lane in self._lanes.values() if self._may_claim(lane)]
-        if not open_lanes or self._room <= 0:
+        if not open_lanes:
             return False
         due = await self._store.due_names(open_lanes, now_ms=now_ms)
         wants = self._reserve_for_claims(due)
@@ -164,12 +160,10 @@ class Dispatcher:
         wants: dict[str, int] = {}
         for name in due:
             lane = self._lanes[name]
-            want = min(lane.room, self._room)
-            if want <= 0 or not self._pace_allows(lane):
-                continue
-            lane.running += want
-            self._room -= want
-            wants[name] = want
+            want = lane.room
+            if want > 0 and self._pace_allows(lane):
+                lane.running += want
+                wants[name] = want
         return wants
 
     def _pace_allows(self, lane: Lane) -> bool:

@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
+from receiver.deadline import Deadline, DeadlineExceeded
 from receiver.dispatch.ending import Ending, RetryRules
 from receiver.errors import Reject, Retry, Skip
 from receiver.model import Message, NewDelivery
@@ -56,7 +57,7 @@ class HandlerRunner:
             return ending.failed("Retry", error_text, after_seconds=signal.after_seconds)
         except Skip as signal:
             reason = f"skipped: {signal.reason}" if signal.reason else "skipped"
-        except _TimedOut:
+        except DeadlineExceeded:
             limit = f"{self.timeout_seconds:g} s"
             return ending.failed("TimeoutError", f"the handler did not end within {limit}")
         except Exception as error:
@@ -72,23 +73,8 @@ class HandlerRunner:
         if not self.handler.is_async:
             await self._call_in_thread(arguments)
             return
-        # asyncio.timeout() in fewer steps: most handlers end long before it would matter, and
-        # this is on the path of every event.
-        task = asyncio.current_task()
-        assert task is not None, "deliveries run in tasks"
-        clock = _Deadline(task)
-        handle = asyncio.get_running_loop().call_later(self.timeout_seconds, clock.strike)
-        try:
+        with Deadline(self.timeout_seconds):
             await self.handler.func(*arguments)
-        except asyncio.CancelledError:
-            if clock.has_struck and task.uncancel() == 0:
-                raise _TimedOut from None
-            raise
-        finally:
-            handle.cancel()
-        if clock.has_struck:  # it swallowed the cancellation, and returned too late
-            task.uncancel()
-            raise _TimedOut
 
     async def _call_in_thread(self, arguments: Sequence[Any]) -> None:
         """Run a sync handler. A thread can't be cut off: its place stays taken until it ends."""
@@ -96,25 +82,7 @@ class HandlerRunner:
         begun = time.monotonic()
         await asyncio.wrap_future(self.threads.submit(call))
         if time.monotonic() - begun > self.timeout_seconds:
-            raise _TimedOut
-
-
-class _TimedOut(Exception):  # noqa: N818 - told apart from a TimeoutError of the handler's own
-    """The handler's time is over."""
-
-
-class _Deadline:
-    """Cancels a task, once, and knows that it did."""
-
-    __slots__ = ("has_struck", "task")
-
-    def __init__(self, task: "asyncio.Task[Any]") -> None:
-        self.task = task
-        self.has_struck = False
-
-    def strike(self) -> None:
-        self.has_struck = True
-        self.task.cancel()
+            raise DeadlineExceeded
 
 
 def stage(

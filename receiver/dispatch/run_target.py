@@ -8,8 +8,9 @@ from receiver.model import Outcome
 from receiver.notify import SendResult, Target
 from receiver.store.base import Claim, Finish
 
-_BUSY = "TargetBusy"
-_BUSY_WAIT_SECONDS = 5.0
+_NOT_BEGUN = frozenset({"TargetBusy", "Paced"})
+"""What a target says when nothing was sent: it hangs in an earlier send, or its pace forbids."""
+_WAIT_SECONDS = 5.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -20,12 +21,12 @@ class TargetRunner:
     rules: RetryRules
 
     async def __call__(self, claim: Claim) -> Finish:
-        """Send the message once. Raises Postpone if the target still hangs in an earlier send."""
+        """Send the message once. Raises Postpone if the target could not even begin."""
         assert claim.message is not None, "a target's delivery has a message"
         ending = Ending(claim, self.rules)
         result = await self.target.send(claim.message)
-        if result.error_class == _BUSY:
-            raise Postpone(result.retry_after_seconds or _BUSY_WAIT_SECONDS)
+        if result.error_class in _NOT_BEGUN:
+            raise Postpone(result.retry_after_seconds or _WAIT_SECONDS)
         return self._finish(ending, result)
 
     def _finish(self, ending: Ending, result: SendResult) -> Finish:

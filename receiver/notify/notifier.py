@@ -2,7 +2,7 @@
 
 import asyncio
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from pathlib import Path
@@ -73,14 +73,18 @@ class Notifier:
     deliveries in the store, so it stays the same while the list's order does.
     """
 
-    def __init__(self, channels: Mapping[str, ChannelSpec], *, home: Path) -> None:
+    def __init__(
+        self, channels: Mapping[str, ChannelSpec], *, home: Path, secrets: Iterable[str] = ()
+    ) -> None:
         """Cheap, no I/O; Apprise is not imported. Raises ConfigError with all faults it can see
         so: no URL, a bad rate, a file outside `home`. The others need `check` or `warm_up`.
+        `secrets` are further ones of the deployment, for `redactor` to mask.
         """
         self._home = home
         self._targets: dict[str, Target] = {}
         self._policies: dict[str, RetryPolicy] = {}
-        self.redactor = Redactor(urls=(url for spec in channels.values() for url in spec.urls))
+        urls = (url for spec in channels.values() for url in spec.urls)
+        self.redactor = Redactor(urls=urls, secrets=secrets)
         """Masks every secret of every channel's URLs, in any text."""
         problems: list[str] = []
         named = {name: self._make(name, spec, problems) for name, spec in channels.items()}

@@ -141,8 +141,8 @@ class HandlersSettings(Section):
 class DispatchSettings(Section):
     """How deliveries are run and tried again. A handler may set its own attempts and times."""
 
-    concurrency: Count = 64
-    """Deliveries that run at the same time."""
+    concurrency: Count = 128
+    """Deliveries of one handler that run at the same time; its own `concurrency` goes first."""
     attempts: Count = 8
     """Runs of a handler before its delivery is dead."""
     timeout: PositiveDuration = parse_duration("30s")

@@ -36,7 +36,7 @@ class Recorded(NamedTuple):
     is_duplicate: bool
     seq: int
     """The event's number; 0 for a duplicate."""
-    delivery_ids: range
+    delivery_ids: Sequence[DeliveryId]
     """The new deliveries, in the order given; empty for a duplicate."""
 
 

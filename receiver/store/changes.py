@@ -1,7 +1,7 @@
 """The less frequent changes to deliveries: each a function of the writer's connection."""
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 
 from receiver.model import DeliveryId, EventId, NewDelivery
 from receiver.store.base import Rejection
@@ -39,6 +39,7 @@ def replay(
     selection: str,
     deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]],
     now_ms: int,
+    next_number: Callable[[], int],
 ) -> int:
     """Record a replay and its deliveries; its id."""
     rows = list(deliveries)
@@ -49,12 +50,13 @@ def replay(
     ids: list[int] = []
     for event_id, made in rows:
         for new in made:
-            row_id = db.execute(
+            number = next_number()
+            db.execute(
                 queries["insert_replayed_delivery"],
-                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id),
-            ).lastrowid
-            if new.key is not None and row_id is not None:
-                ids.append(row_id)
+                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, number),
+            )
+            if new.key is not None:
+                ids.append(number)
     if ids:
         db.execute(queries["queue_behind_key"], (json.dumps(ids),))
     return replay_id

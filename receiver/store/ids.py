@@ -1,12 +1,18 @@
-"""Event ids: `evt_`, 12 hex digits of the time in milliseconds, 20 of chance.
+"""Ids that sort by time: of events, and the numbers of events and deliveries.
 
-They sort by time of arrival, so a range of time is a range of ids; 80 random bits keep apart
-what arrives in one millisecond, on however many machines.
+An event's id is `evt_`, 12 hex digits of the time in milliseconds, and 20 of chance: a range of
+time is a range of ids, and 80 random bits keep apart what arrives in one millisecond, on however
+many machines.
 """
 
-import os
+import random
+import time
 
 from receiver.model import EventId
+
+# Not the system's randomness on each call: ids are no secrets, and a system call per event
+# hands the interpreter lock to the writer thread and back.
+_random_bits = random.Random(random.SystemRandom().getrandbits(256)).getrandbits  # noqa: S311
 
 FIRST = "evt_"
 """Smaller than any id."""
@@ -20,7 +26,7 @@ def new_event_id(now_ms: int) -> EventId:
     >>> new_event_id(1_752_566_400_000)[:16]
     'evt_01980d06a800'
     """
-    return EventId(f"evt_{now_ms:012x}{os.urandom(10).hex()}")
+    return EventId(f"evt_{now_ms:012x}{_random_bits(80):020x}")
 
 
 def first_id_at(now_ms: int) -> str:
@@ -30,3 +36,32 @@ def first_id_at(now_ms: int) -> str:
     'evt_01980d06a800'
     """
     return f"evt_{max(0, now_ms):012x}"
+
+
+_EPOCH_MS = 1_577_836_800_000  # 2020-01-01: 41 bits of milliseconds from then last until 2089
+_WORKER_BITS = 10
+_COUNT_BITS = 12
+
+
+class Numbers:
+    """Gives numbers that no other worker of the database gives, each larger than the last.
+
+    41 bits of time, 10 of the worker's id, 12 of a count: whoever records an event knows its
+    number before the database does, and numbers of several workers sort by time.
+    """
+
+    def __init__(self, worker: int) -> None:
+        self._worker = (worker % (1 << _WORKER_BITS)) << _COUNT_BITS
+        self._last = 0
+
+    def next(self) -> int:
+        """The next number."""
+        now = (int(time.time() * 1000) - _EPOCH_MS) << (_WORKER_BITS + _COUNT_BITS)
+        number = now | self._worker
+        if number <= self._last:  # the same millisecond, or the clock went back
+            number = self._last + 1
+            if number & ((1 << _COUNT_BITS) - 1) == 0:  # the count is used up: borrow the next ms
+                whole_ms = (self._last >> (_WORKER_BITS + _COUNT_BITS)) + 1
+                number = (whole_ms << (_WORKER_BITS + _COUNT_BITS)) | self._worker
+        self._last = number
+        return number

@@ -23,7 +23,7 @@ def _0001(db: Database) -> None:
         db,
         """
 CREATE TABLE events (
-    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    seq INTEGER PRIMARY KEY,
     id TEXT NOT NULL UNIQUE,
     source TEXT NOT NULL,
     type TEXT NOT NULL,
@@ -74,7 +74,7 @@ CREATE TABLE workers (
     lease_until INTEGER NOT NULL
 );
 CREATE TABLE deliveries (
-    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    id INTEGER PRIMARY KEY,
     event_seq INTEGER NOT NULL REFERENCES events (seq) ON DELETE CASCADE,
     kind TEXT NOT NULL CHECK (kind IN ('handler', 'target')),
     name TEXT NOT NULL,

@@ -1,12 +1,15 @@
 """What callers hand to the writer thread, one class per kind of change."""
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Any
 
-from receiver.model import NewDelivery, NewEvent
+from receiver.model import NewEvent
 from receiver.store.base import Finish, Recorded
 from receiver.store.driver import sqlite3
+
+BatchRow = tuple[Any, ...]
+"""A row of the view `batch`: the operation's name, an id and nine values (`queries.sql`)."""
 
 
 class Awaited:
@@ -32,20 +35,21 @@ class Awaited:
 class RecordOperation(Awaited):
     """Record one event and its deliveries; the result is a `Recorded`."""
 
-    __slots__ = ("claimed", "committed", "deliveries", "event")
+    __slots__ = ("committed", "event", "rows")
 
     def __init__(
         self,
         future: "asyncio.Future[Recorded]",
         event: NewEvent,
-        deliveries: Sequence[NewDelivery],
-        claimed: bool,
+        rows: list[BatchRow],
+        result: Recorded,
         committed: Callable[[Recorded | None], None] | None,
     ) -> None:
         super().__init__(future)
         self.event = event
-        self.deliveries = deliveries
-        self.claimed = claimed
+        self.rows = rows
+        self.result = result
+        """What the caller gets, unless the event turns out to be a duplicate."""
         self.committed = committed
 
     def done(self) -> None:

@@ -23,8 +23,10 @@ from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims
 from receiver.store.driver import SQLITE_VERSION, has_wal_reset_race, sqlite3
 from receiver.store.files import OwnerLock, create_private
+from receiver.store.finishing import Finisher
+from receiver.store.ids import Numbers
 from receiver.store.migrations import migrations
-from receiver.store.operations import CallOperation, FinishOperation, RecordOperation
+from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
 from receiver.store.queries import Queries
 from receiver.store.reads import SqliteReads
 from receiver.store.workers import Leases
@@ -56,6 +58,7 @@ class SqliteStore(SqliteReads):
         self._queries = Queries.load("queries.sql")
         self._lock = OwnerLock(path)
         self._leases: Leases | None = None
+        self._numbers = Numbers(0)
         self._writer: GroupWriter | None = None
         self._connection: sqlite3.Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
@@ -78,6 +81,7 @@ class SqliteStore(SqliteReads):
         self._writer.start()
         if self.role == "owner":
             await self.write(self._own)
+        self._numbers = Numbers(self.worker_id or os.getpid())
 
     def _open_writer(self) -> None:
         create_private(self.path)
@@ -96,12 +100,13 @@ class SqliteStore(SqliteReads):
             raise
         self._connection = connection
         self._leases = Leases(self._queries)
-        batches = BatchWriter(
+        finisher = Finisher(
             connection,
             self._queries,
             worker=lambda: self.worker_id,
-            on_fatal=self._fatal,
+            next_number=lambda: self._numbers.next(),  # noqa: PLW0108 - replaced once the worker is known
         )
+        batches = BatchWriter(connection, self._queries, finisher=finisher, on_fatal=self._fatal)
         self._writer = GroupWriter(batches.apply, name="store-writer")
 
     def _choose_role(self) -> None:
@@ -207,8 +212,28 @@ class SqliteStore(SqliteReads):
         """Commit an event; see `Store.record`."""
         assert self._loop is not None, "open() first"
         assert self._writer is not None, "a reader can't record"
+        number, now = self._numbers.next, event.received_ms
+        seq = number()
+        # `batch_view` in queries.sql says what stands for NULL, and why not None and bytes.
+        rows: list[BatchRow] = [
+            ("event", seq, event.id, event.source, event.type, now, bytearray(event.body),
+             event.headers, event.message_id or "",
+             -1 if event.secret_index is None else event.secret_index,
+             bytearray(event.dedupe_key))
+        ]  # fmt: skip
+        if claimed:
+            attempts, started, worker = 1, now, self.worker_id
+        else:
+            attempts = started = worker = 0
+        ids: list[DeliveryId] = []
+        for new in deliveries:
+            delivery_id = DeliveryId(number())
+            ids.append(delivery_id)
+            rows.append(("delivery", delivery_id, seq, new.kind, new.name, attempts,
+                         new.max_attempts, new.key or "", now, started, worker))  # fmt: skip
         future: asyncio.Future[Recorded] = self._loop.create_future()
-        self._writer.put(RecordOperation(future, event, deliveries, claimed, committed))
+        result = Recorded(event.id, False, seq, ids)
+        self._writer.put(RecordOperation(future, event, rows, result, committed))
         return future
 
     def finish(self, finish: Finish, done: Callable[[BaseException | None], None]) -> None:
@@ -263,7 +288,13 @@ class SqliteStore(SqliteReads):
         rows = list(deliveries)
         return await self.write(
             lambda db: changes.replay(
-                db, queries, author=author, selection=selection, deliveries=rows, now_ms=now
+                db,
+                queries,
+                author=author,
+                selection=selection,
+                deliveries=rows,
+                now_ms=now,
+                next_number=self._numbers.next,
             )
         )
 

@@ -1,0 +1,111 @@
+"""Loads a server on loopback with wrk, which sends distinct requests signed beforehand."""
+
+import hashlib
+import hmac
+import json
+import re
+import shutil
+import subprocess
+import tempfile
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+SECRET = "made-up-benchmark-secret-0123456789"
+CONNECTIONS = 64
+
+_SCRIPT = """
+local file = io.open("{path}", "rb")
+local data = file:read("*a")
+file:close()
+local size, count, next_one = {size}, {count}, 0
+function request()
+    local start = next_one * size
+    next_one = (next_one + 1) % count
+    return data:sub(start + 1, start + size)
+end
+"""
+
+
+@dataclass(frozen=True)
+class Load:
+    """What wrk measured."""
+
+    requests_per_second: float
+    p50_ms: float
+    p99_ms: float
+    requests: int
+    failures: int
+    """Answers other than 2xx, and socket errors."""
+
+
+def find_wrk() -> str:
+    """wrk's path; ends the program with a hint if it is not installed."""
+    path = shutil.which("wrk")
+    if path is None:
+        raise SystemExit("this benchmark needs wrk: apt-get install wrk")
+    return path
+
+
+@contextmanager
+def signed_requests(count: int, *, event: str) -> Iterator[Path]:
+    """A wrk script that sends `count` distinct, validly signed requests, then begins again."""
+    now = int(time.time())
+    parts: list[bytes] = []
+    for number in range(count):
+        body = json.dumps(
+            {
+                "event": event,
+                "timestamp": "2025-07-15T08:00:00Z",
+                "data": {
+                    "data_source_id": 1_000_000 + number,
+                    "data_source_name": "Production PostgreSQL",
+                    "records_synced": 15_420,
+                    "duration_seconds": 45,
+                },
+            }
+        ).encode()
+        signature = hmac.digest(SECRET.encode(), b"%d." % now + body, hashlib.sha256).hex()
+        head = (
+            "POST /hooks/claribi HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: clariBI-Webhooks/1.0\r\n"
+            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+            f"X-ClariBI-Signature: t={now},v1={signature}\r\n\r\n"
+        )
+        parts.append(head.encode() + body)
+    size = len(parts[0])
+    assert all(len(part) == size for part in parts), "the script finds requests by their size"
+    with tempfile.TemporaryDirectory() as folder:
+        data, script = Path(folder, "requests"), Path(folder, "load.lua")
+        data.write_bytes(b"".join(parts))
+        script.write_text(_SCRIPT.format(path=data, size=size, count=count), "utf-8")
+        yield script
+
+
+def load(url: str, script: Path, *, seconds: int) -> Load:
+    """Load a server for so long, at 64 connections."""
+    command = [find_wrk(), "-t1", f"-c{CONNECTIONS}", f"-d{seconds}s", "--latency", "-s",
+               str(script), url]  # fmt: skip
+    output = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    errors = sum(int(n) for n in re.findall(r"(?:connect|read|write|timeout) (\d+)", output))
+    refused = re.search(r"Non-2xx or 3xx responses: (\d+)", output)
+    return Load(
+        requests_per_second=float(_find(r"Requests/sec:\s+([\d.]+)", output)),
+        p50_ms=_milliseconds(_find(r"50%\s+([\d.]+\w+)", output)),
+        p99_ms=_milliseconds(_find(r"99%\s+([\d.]+\w+)", output)),
+        requests=int(_find(r"(\d+) requests in", output)),
+        failures=errors + (int(refused[1]) if refused else 0),
+    )
+
+
+def _find(pattern: str, output: str) -> str:
+    match = re.search(pattern, output)
+    assert match is not None, f"wrk printed no {pattern}: {output}"
+    return match[1]
+
+
+def _milliseconds(text: str) -> float:
+    match = re.fullmatch(r"([\d.]+)(us|ms|s|m)", text)
+    assert match is not None, f"wrk prints no such time: {text}"
+    return float(match[1]) * {"us": 0.001, "ms": 1, "s": 1000, "m": 60_000}[match[2]]

@@ -1,0 +1,47 @@
+"""A time limit on a stretch of code, cheap enough for the path of every request."""
+
+import asyncio
+from types import TracebackType
+from typing import Any
+
+
+class DeadlineExceeded(Exception):  # noqa: N818 - told apart from a TimeoutError of the code's own
+    """The stretch took too long and was cancelled."""
+
+
+class Deadline:
+    """Cancels the code inside after `seconds`, and turns that into DeadlineExceeded.
+
+    What `asyncio.timeout` does, in a third of its time: it can't be moved or nested in itself,
+    and it needs no two awaits. Code that swallows the cancellation and returns late has
+    exceeded it too; an error that it raises instead is passed on.
+    """
+
+    __slots__ = ("_handle", "_has_struck", "_seconds", "_task")
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._has_struck = False
+
+    def __enter__(self) -> None:
+        task = asyncio.current_task()
+        assert task is not None, "a deadline is for code in a task"
+        self._task: asyncio.Task[Any] = task
+        loop = asyncio.get_running_loop()
+        self._handle = loop.call_later(self._seconds, self._strike)
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self._handle.cancel()
+        # Cancelled by somebody else as well: then theirs goes first.
+        is_ours = self._has_struck and self._task.uncancel() == 0
+        if is_ours and (kind is None or issubclass(kind, asyncio.CancelledError)):
+            raise DeadlineExceeded from None
+
+    def _strike(self) -> None:
+        self._has_struck = True
+        self._task.cancel()

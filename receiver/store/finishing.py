@@ -1,0 +1,85 @@
+"""Ends attempts that need more than a plain success: failures, staged messages, kept values."""
+
+import time
+from collections.abc import Callable
+
+from receiver.model import State
+from receiver.store.base import Finish, StagedMessage
+from receiver.store.driver import sqlite3
+from receiver.store.queries import Queries
+
+
+class Finisher:
+    """Writes one attempt's end at a time, inside the writer's transaction."""
+
+    def __init__(
+        self,
+        connection: "sqlite3.Connection",
+        queries: Queries,
+        *,
+        worker: Callable[[], int],
+        next_number: Callable[[], int],
+    ) -> None:
+        self._db = connection
+        self._q = queries
+        self._next_number = next_number
+        self.worker = worker
+        """This process's number among the workers."""
+
+    def finish(self, finish: Finish) -> bool:
+        """Write the end and all that commits with it; False, and nothing, if it is not ours."""
+        now = int(time.time() * 1000)
+        finalized = now if finish.state.is_final else None
+        parameters = (finish.state.value, finalized, finish.due_ms, finish.reason,
+                      finish.delivery_id, self.worker(), finish.number)  # fmt: skip
+        if self._db.execute(self._q["finish"], parameters).rowcount != 1:
+            return False
+        self._db.execute(
+            self._q["insert_attempt"],
+            (finish.delivery_id, finish.number, finish.started_ms, finish.duration_ms,
+             finish.outcome.value, finish.error_class, finish.error, finish.traceback,
+             finish.status_code),
+        )  # fmt: skip
+        if finish.state is State.SUCCEEDED:
+            self._keep_what_was_staged(finish, now)
+        if finish.key is not None and finish.state.is_final:
+            self._pass_turn(finish.delivery_id)
+        return True
+
+    def _keep_what_was_staged(self, finish: Finish, now: int) -> None:
+        event_seq, name, priority, replay_id = self._db.execute(
+            self._q["delivery_of_message"], (finish.delivery_id,)
+        ).fetchone()
+        for staged in finish.messages:
+            message_id = self._insert_message(finish.delivery_id, staged)
+            for new in staged.deliveries:
+                self._db.execute(
+                    self._q["insert_message_delivery"],
+                    (self._next_number(), event_seq, new.name, priority, new.max_attempts,
+                     new.key, now, now, message_id, replay_id),
+                )  # fmt: skip
+        for key, value in finish.values.items():
+            if value is None:
+                self._db.execute(self._q["delete_value"], (name, key))
+            else:
+                self._db.execute(self._q["set_value"], (name, key, value, now))
+
+    def _insert_message(self, delivery_id: int, staged: StagedMessage) -> int:
+        message = staged.message
+        message_id = self._db.execute(
+            self._q["insert_message"],
+            (delivery_id, message.channel, message.title, message.body,
+             message.severity.value, message.format),
+        ).lastrowid  # fmt: skip
+        assert message_id is not None, "an insert has a row id"
+        for position, attachment in enumerate(message.attachments):
+            self._db.execute(
+                self._q["insert_attachment"],
+                (message_id, position, attachment.name, attachment.content_type,
+                 attachment.content),
+            )  # fmt: skip
+        return message_id
+
+    def _pass_turn(self, delivery_id: int) -> None:
+        name, key = self._db.execute(self._q["name_and_key"], (delivery_id,)).fetchone()
+        self._db.execute(self._q["pass_turn_of_key"], (name, key))
