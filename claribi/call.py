@@ -1,7 +1,7 @@
 """A call as a value: what to send, how often it may be sent, and how to read the answer."""
 
 from collections.abc import Callable, Coroutine, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Generic, TypeVar
 
@@ -26,7 +26,8 @@ class Call(Generic[T]):
     read: Callable[[Reply, RequestInfo], T]
     """Makes the result of a successful answer; raises DecodeError."""
     params: Mapping[str, ParamValue] | None = None
-    json: Mapping[str, Any] | None = None
+    json: Mapping[str, Any] | None = field(default=None, repr=False)
+    """Not in `repr`: it may hold a password."""
     is_query: bool = False
     """An AI query: its answer may take `Timeout.query_seconds`."""
     needs_auth: bool = True

@@ -212,6 +212,7 @@ def _endpoint(
 ) -> Callable[[Request], Awaitable[Response]]:
     async def endpoint(request: Request) -> Response:
         try:
+            _refuse_other_sites(request)
             body = None
             if model is not None:
                 raw = await read_body(request)
@@ -222,3 +223,10 @@ def _endpoint(
         return Response(pydantic_core.to_json(answer), media_type="application/json")
 
     return endpoint
+
+
+def _refuse_other_sites(request: Request) -> None:
+    """A page in the developer's browser must not reach what listens on the loopback."""
+    origin = request.headers.get("origin")
+    if origin is not None and origin.partition("://")[2] != request.headers.get("host"):
+        raise ApiError(403, detail=f"Requests from {origin} are refused.")
