@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from receiver.cli.options import HERE, HomeOption
-from receiver.cli.output import print_line, print_table
+from receiver.cli.output import print_line, print_table, print_warning
 from receiver.errors import UsageError
 
 if TYPE_CHECKING:
@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from claribi.sandbox import Sandbox, Signer
 
 DRAIN_SECONDS = 3
+LOOPBACK = ("127.0.0.1", "localhost", "::1")
 
 
 def sandbox(
@@ -79,6 +80,8 @@ def sandbox(
             f"can't listen on {host}:{port}: {error.strerror}. "
             "Choose another with --port, or stop what uses it."
         ) from None
+    if host not in LOOPBACK:
+        print_warning(f"{host} is not the loopback: whoever reaches it can change everything")
     _introduce(app.state.sandbox, address_of(listener), scheme)
     _serve(app, listener)
 

@@ -10,12 +10,16 @@ from typing import Any
 
 import httpx2
 import uvicorn
+from hypothesis import settings
 from starlette.applications import Starlette
 from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
 from claribi.sandbox import Delivery, Sandbox, create_app
+
+law = settings(max_examples=100, deadline=None, derandomize=True, database=None)
+"""How hypothesis tries the laws here: the same examples everywhere, however slow the machine."""
 
 
 class _Server(uvicorn.Server):

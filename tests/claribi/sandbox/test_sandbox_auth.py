@@ -10,7 +10,7 @@ import pyotp
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_server import Running
+from sandbox_server import Running, law
 
 from claribi.sandbox.tokens import BadToken, Claims, decode, encode
 
@@ -229,12 +229,14 @@ def test_every_path_but_the_login_needs_credentials(served: Running) -> None:
         assert served.call(method, path, json=body).status_code == 401, path
 
 
+@law
 @given(st.text(max_size=60) | st.from_regex(r"[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*\.[A-Za-z0-9_=-]*"))
 def test_reading_a_token_is_total(text: str) -> None:
     with pytest.raises(BadToken):
         decode(text, b"key")
 
 
+@law
 @given(st.integers(0, 300), st.integers(1, 255))
 def test_a_changed_token_is_refused(place: int, change: int) -> None:
     token = encode(CLAIMS, b"key").encode()

@@ -149,3 +149,13 @@ def test_mistakes_are_told_in_a_line_and_end_with_2(
     assert said in errors
     assert "Traceback" not in errors
     assert out == ""
+
+
+def test_an_address_that_others_can_reach_is_warned_about(tmp_path: Path) -> None:
+    with command("--port", "0", "--host", "0.0.0.0", cwd=tmp_path) as popen:
+        assert popen.stdout is not None
+        while "Ctrl-C" not in popen.stdout.readline():
+            assert popen.poll() is None
+        popen.send_signal(signal.SIGINT)
+        _, errors = popen.communicate(timeout=20)
+    assert "0.0.0.0 is not the loopback" in errors

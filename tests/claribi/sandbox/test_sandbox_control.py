@@ -135,6 +135,13 @@ def test_a_body_may_come_in_chunks_or_be_left_out(served: Running) -> None:
     assert served.control("POST", "reset/")["credits"]["remaining"] == 1347
 
 
+def test_other_web_sites_are_kept_out(served: Running) -> None:
+    url = f"{served.origin}/sandbox/reset/"
+    for origin, status in (("https://evil.example", 403), ("null", 403), (served.origin, 200)):
+        answer = httpx2.post(url, headers={"Origin": origin}, trust_env=False)
+        assert answer.status_code == status
+
+
 def test_an_unknown_webhook_cant_be_removed(served: Running) -> None:
     answer = httpx2.delete(f"{served.origin}/sandbox/webhooks/77/", trust_env=False)
     assert answer.status_code == 404

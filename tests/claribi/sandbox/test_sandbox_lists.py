@@ -11,7 +11,7 @@ import httpx2
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_server import Running
+from sandbox_server import Running, law
 
 from claribi.sandbox.bodies import DataSourceQuery, ListQuery
 from claribi.sandbox.errors import ApiError
@@ -199,6 +199,7 @@ def all_pages(things: list[Thing], query: ListQuery) -> list[Thing]:
         page = query.model_copy(update={"page": int(link["page"])})
 
 
+@law
 @given(THINGS, ORDERS, st.integers(1, 10))
 def test_pages_hold_every_item_once_and_in_order(
     things: list[Thing], ordering: str, page_size: int
@@ -209,6 +210,7 @@ def test_pages_hold_every_item_once_and_in_order(
     assert sorted(thing.id for thing in seen) == sorted(thing.id for thing in things)
 
 
+@law
 @given(THINGS, st.sampled_from(DataSourceQuery.sort_fields), st.booleans())
 def test_ordering_sorts_known_values_and_puts_unknown_ones_last(
     things: list[Thing], field: str, descending: bool
@@ -224,6 +226,7 @@ def test_ordering_sorts_known_values_and_puts_unknown_ones_last(
             assert earlier.id < later.id
 
 
+@law
 @given(THINGS, st.none() | MOMENTS, st.none() | MOMENTS, st.sampled_from(["active", None]))
 def test_filters_leave_exactly_what_fits(
     things: list[Thing], after: datetime | None, before: datetime | None, status: Any
@@ -239,6 +242,7 @@ def test_filters_leave_exactly_what_fits(
         assert (thing.id in kept) == fits
 
 
+@law
 @given(THINGS, st.integers(1, 40), st.integers(1, 10))
 def test_a_page_exists_exactly_up_to_the_end(
     things: list[Thing], page: int, page_size: int

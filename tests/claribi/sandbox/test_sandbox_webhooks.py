@@ -11,7 +11,7 @@ from datetime import timedelta
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from sandbox_server import Receiver, Running, receiving, running
+from sandbox_server import Receiver, Running, law, receiving, running
 from starlette.applications import Starlette
 
 from claribi.sandbox import EVENT_TYPES, Sandbox, Settings, claribi_signer, create_app
@@ -204,6 +204,7 @@ def test_no_two_events_have_the_same_body(served: Running, receiver: Receiver) -
     assert len(set(stamps)) == 5
 
 
+@law
 @given(st.integers(0, 3 * KEPT_DELIVERIES), st.integers(0, 50))
 def test_the_record_of_deliveries_is_bounded_and_keeps_what_waits(ended: int, waiting: int) -> None:
     sandbox: Sandbox = create_app().state.sandbox
@@ -221,6 +222,7 @@ def test_the_record_of_deliveries_is_bounded_and_keeps_what_waits(ended: int, wa
     assert left.count("delivered") == min(ended, KEPT_DELIVERIES)
 
 
+@law
 @given(
     st.binary(max_size=200), st.text(min_size=1, max_size=30), st.floats(0, 1e10, allow_nan=False)
 )
