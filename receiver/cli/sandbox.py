@@ -107,7 +107,9 @@ def _serve(app: "Starlette", listener: socket.socket) -> None:
 def _introduce(sandbox: "Sandbox", origin: str, scheme: str) -> None:
     users = {user.id: user for user in sandbox.users}
     print_line(f"The clariBI sandbox is at {origin}/api/", "bold green")
-    print_line(f"  shape it at {origin}/sandbox/, described by {origin}/openapi.json\n")
+    print_line(f"  its OpenAPI document: {origin}/openapi.json")
+    print_line(f"  to shape it, see docs/sandbox.md: {origin}/sandbox/")
+    print_line()
     print_table(
         ("API key", "acts as"),
         [
@@ -126,9 +128,9 @@ def _introduce(sandbox: "Sandbox", origin: str, scheme: str) -> None:
     )
     print_line()
     for webhook in sandbox.state.webhooks.values():
-        secret = " with the secret below" if webhook.secret == sandbox.webhook_secret else ""
-        print_line(f"Webhooks go to {webhook.url}, signed as {scheme}{secret}")
-    print_line(f"Webhook secret unless another is given: {sandbox.webhook_secret}")
+        how = "unsigned" if scheme == "none" else f"signed as {scheme}"
+        print_line(f"Webhooks go to {webhook.url}, {how}")
+    print_line(f"Webhook secret, where none was given: {sandbox.webhook_secret}")
     print_line(f"Work is done {sandbox.world.clock.speed:g} times as fast. Ctrl-C ends it.")
 
 

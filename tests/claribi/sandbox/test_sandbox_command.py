@@ -87,6 +87,7 @@ def sandbox(*arguments: str, cwd: Path) -> Iterator[Process]:
 def test_it_prints_an_address_a_key_and_logins_that_work(tmp_path: Path) -> None:
     with sandbox(cwd=tmp_path) as process:
         assert process.get("auth/status/")["organization"]["name"] == "Acme Corp"
+        assert "\\" not in process.printed
         logins = re.findall(r"^(\S+@example\.com) +(\S+) +(\w+)", process.printed, re.MULTILINE)
         assert len(logins) == 4
         for email, password, _ in logins:
