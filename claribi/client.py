@@ -48,7 +48,7 @@ class Settings(TypedDict, total=False):
     auth: FixedHeader | Credentials | None
     """Anything else: `jwt_tokens(…)`, `StaticBearer(…)`, `Anonymous()`."""
     timeout: float | Timeout | None
-    """A `Timeout`, or the seconds that any read may take."""
+    """A `Timeout`, or the seconds that a read may take (queries have a limit of their own)."""
     retries: int
     """How often a failed call may be sent again (default 2); never what may cost twice."""
     max_body_bytes: int
@@ -101,8 +101,8 @@ class _Client:
     ) -> Self:
         """A view of this client with other options: same session, connections and credits.
 
-        `timeout` as a number limits each read, those of queries too. Closing a view closes
-        nothing.
+        `timeout` as a number limits each read but those of queries: give a `Timeout` for these.
+        Closing a view closes nothing.
         """
         view = object.__new__(type(self))
         view._owns_io = False

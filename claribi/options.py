@@ -44,13 +44,13 @@ class Options:
 def with_changes(
     options: Options, *, timeout: float | Timeout | None, retries: int | None
 ) -> Options:
-    """Options with what is not None changed. A number is the limit of every read, queries too."""
+    """Options with what is not None changed. A number is `read_seconds`; queries get no less."""
     if isinstance(timeout, int | float):
-        timeout = Timeout(
+        timeout = replace(
+            options.timeout,
             connect_seconds=min(options.timeout.connect_seconds, timeout),
             read_seconds=timeout,
-            query_seconds=timeout,
-            total_seconds=options.timeout.total_seconds,
+            query_seconds=max(options.timeout.query_seconds, timeout),
         )
     if timeout is not None:
         options = replace(options, timeout=timeout)

@@ -26,6 +26,7 @@ from claribi import (
     ValidationError,
 )
 from claribi.hooks import Happening, RequestSent, ResponseReceived, RetryScheduled, SessionRenewed
+from claribi.options import Options, with_changes
 from claribi.resources import analytics, auth, billing, dashboards, data_sources, raw, reports
 
 
@@ -92,6 +93,12 @@ def test_timeout_of_a_query_is_longer(face: Face, stage: Stage) -> None:
     stage.sandbox.fail_next(1, slow=True, delay_seconds=0.3, path="reports/*")
     with pytest.raises(RequestTimeoutError):
         face.run(lambda: client.reports.get(1))
+
+
+def test_timeout_as_a_number_leaves_queries_their_time() -> None:
+    options = with_changes(Options(), timeout=3, retries=None)
+    assert options.timeout == Timeout(connect_seconds=3, read_seconds=3)
+    assert with_changes(options, timeout=300, retries=None).timeout.query_seconds == 300
 
 
 @pytest.mark.parametrize(

@@ -153,7 +153,8 @@ def test_server_that_comes_up_is_reached(face: Face) -> None:
 
 def test_read_timeout_of_a_real_server(face: Face) -> None:
     with hanging() as url:
-        client = face.client(base_url=url, api_key="k", retries=0, timeout=0.05)
+        limits = Timeout(read_seconds=0.05, query_seconds=0.05)
+        client = face.client(base_url=url, api_key="k", retries=0, timeout=limits)
         with pytest.raises(RequestTimeoutError):
             face.run(lambda: client.data_sources.get(1))
         with pytest.raises(OutcomeUnknownError) as caught:
