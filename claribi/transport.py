@@ -18,7 +18,7 @@ import httpx2
 
 from claribi.answers import Reply
 from claribi.blocking import run
-from claribi.errors import ConnectError
+from claribi.errors import ConfigurationError, ConnectError
 
 T = TypeVar("T")
 
@@ -103,6 +103,7 @@ class AsyncIO:
 
     async def send(self, request: HttpRequest) -> Reply:
         """See `IO`. The whole exchange is cut off after `total_seconds`."""
+        _refuse_closed(self._client)
         try:
             async with asyncio.timeout(request.total_seconds):
                 return await self._exchange(request)
@@ -178,6 +179,7 @@ class BlockingIO:
 
     async def send(self, request: HttpRequest) -> Reply:
         """See `IO`. `total_seconds` is looked at between two pieces of the body."""
+        _refuse_closed(self._client)
         ends_at = time.monotonic() + request.total_seconds
         try:
             response = self._client.send(_build(self._client, request), stream=True)
@@ -228,6 +230,11 @@ class BlockingIO:
     async def close(self) -> None:
         """See `IO`."""
         self._client.close()
+
+
+def _refuse_closed(client: httpx2.AsyncClient | httpx2.Client) -> None:
+    if client.is_closed:
+        raise ConfigurationError("the client is closed; make a new one")
 
 
 def _limits(max_connections: int) -> httpx2.Limits:

@@ -84,6 +84,13 @@ def test_closing_a_view_closes_nothing(stage: Stage) -> None:
         client.data_sources.get(1)
 
 
+def test_closed_client_says_so(face: Face, stage: Stage) -> None:
+    client = face.client(**stage.key)
+    face.run(client.close if face.name == "sync" else client.aclose)
+    with pytest.raises(ConfigurationError, match="closed"):
+        face.run(lambda: client.data_sources.get(1))
+
+
 def test_timeout_of_a_query_is_longer(face: Face, stage: Stage) -> None:
     """A slow answer is a read time-out for a report, but not for a query."""
     limits = Timeout(read_seconds=0.05, query_seconds=30)

@@ -31,12 +31,17 @@ def connect(home: Path) -> Iterator[ClariBI]:
             'config/clarihook.toml, for example api_key = "env:CLARIBI_API_KEY"'
         )
     try:
-        with ClariBI(**_credentials(settings)) as client:
-            yield client
+        client = ClariBI(**_credentials(settings))
     except ConfigurationError as error:
-        raise UsageError(str(error)) from None
-    except ClariBIError as error:
-        raise ClarihookError(_explained(error)) from None
+        raise ConfigError(f"claribi: {error}") from None
+    with client:
+        try:
+            yield client
+        except ConfigurationError as error:
+            raise UsageError(str(error)) from None
+        except ClariBIError as error:
+            # Before the client is closed: an unknown outcome is looked up with it.
+            raise ClarihookError(_explained(error)) from None
 
 
 def _credentials(settings: ClaribiSettings) -> dict[str, Any]:

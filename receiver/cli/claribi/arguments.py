@@ -7,7 +7,6 @@ from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
 
-import click
 import typer
 
 from claribi import Pages
@@ -71,7 +70,7 @@ def confirm_deletion(what: str, *, yes: bool) -> None:
         return
     try:
         is_sure = typer.confirm(f"Delete {what}? It can't be undone.", err=True)
-    except click.Abort:
+    except typer.Abort:
         raise UsageError(f"nobody answered; to delete {what} without a question: --yes") from None
     if not is_sure:
         raise typer.Exit(1)
