@@ -121,6 +121,10 @@ class EventFilter:
     """Ids smaller than this one: the page before it."""
     after: str | None = None
     """Ids larger than this one: the page after it."""
+    states: Sequence[State] = ()
+    """For some handler, the latest delivery of the event is in one of these states."""
+    names: Sequence[str] = ()
+    """The handlers, by their exact names, that `states` looks at; none given is any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -149,6 +153,9 @@ class Replay:
     """How many events it repeats."""
     states: Mapping[State, int] = field(default_factory=dict)
     """How many of its deliveries are in each state now."""
+    rest: str | None = None
+    """What of the selection has no deliveries yet, in the words of whoever replays; None once
+    all of it has."""
 
 
 class Store(Protocol):
@@ -213,10 +220,29 @@ class Store(Protocol):
         *,
         author: str,
         selection: str,
-        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]],
+        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
+        rest: str | None = None,
         now_ms: int | None = None,
     ) -> int:
-        """Record a replay with new deliveries of stored events, behind live ones; its id."""
+        """Record a replay with new deliveries of stored events, behind live ones; its id.
+
+        With `rest` it is only begun: `extend_replay` adds the others in parts.
+        """
+
+    async def extend_replay(
+        self,
+        replay_id: int,
+        *,
+        was: str,
+        rest: str | None,
+        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
+        now_ms: int | None = None,
+    ) -> bool:
+        """Add deliveries to a replay and replace `was`, what it had left, by `rest`.
+
+        False if something else is left by now, because another process has extended, paused or
+        cancelled it: then nothing was added. So each part is added exactly once.
+        """
 
     async def retry(self, ids: Sequence[int], *, now_ms: int) -> list[DeliveryId]:
         """Revive dead deliveries with a fresh schedule, make waiting ones due; those changed."""
@@ -235,6 +261,12 @@ class Store(Protocol):
 
     async def count_events(self, which: EventFilter) -> int:
         """How many events."""
+
+    async def states_of_events(self, ids: Sequence[str]) -> dict[str, dict[State, int]]:
+        """For each of these events, how many of its deliveries are in each state."""
+
+    async def latest_handler_states(self, ids: Sequence[str]) -> dict[str, dict[str, State]]:
+        """For each of these events, the state of each handler's latest delivery of it."""
 
     async def count_states(self) -> dict[State, int]:
         """How many deliveries are in each state; states with none are left out."""
@@ -259,6 +291,9 @@ class Store(Protocol):
 
     async def find_replay(self, replay_id: int) -> Replay | None:
         """A replay with how its deliveries stand now."""
+
+    async def replays(self, *, limit: int) -> list[Replay]:
+        """The latest replays, newest first."""
 
     async def backlog(self) -> int:
         """How many deliveries wait to run. One query, its cost grows with the answer."""

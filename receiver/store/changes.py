@@ -1,7 +1,7 @@
 """The less frequent changes to deliveries: each a function of the writer's connection."""
 
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 
 from receiver.model import DeliveryId, EventId, NewDelivery
 from receiver.store.base import Rejection
@@ -37,18 +37,50 @@ def replay(
     *,
     author: str,
     selection: str,
-    deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]],
+    deliveries: Sequence[tuple[EventId, Sequence[NewDelivery]]],
+    rest: str | None,
     now_ms: int,
     next_number: Callable[[], int],
 ) -> int:
     """Record a replay and its deliveries; its id."""
-    rows = list(deliveries)
     replay_id = db.execute(
-        queries["insert_replay"], (now_ms, author, selection, len(rows))
+        queries["insert_replay"], (now_ms, author, selection, len(deliveries), rest)
     ).lastrowid
     assert replay_id is not None, "an insert has a row id"
-    ids: list[int] = []
-    for event_id, made in rows:
+    _insert_replayed(db, queries, replay_id, deliveries, now_ms=now_ms, next_number=next_number)
+    return replay_id
+
+
+def extend_replay(
+    db: "sqlite3.Connection",
+    queries: Queries,
+    replay_id: int,
+    *,
+    was: str,
+    rest: str | None,
+    deliveries: Sequence[tuple[EventId, Sequence[NewDelivery]]],
+    now_ms: int,
+    next_number: Callable[[], int],
+) -> bool:
+    """Add deliveries to a replay of which `was` is left; False, and nothing, if it is not."""
+    changed = db.execute(queries["extend_replay"], (len(deliveries), rest, replay_id, was))
+    if changed.rowcount != 1:
+        return False
+    _insert_replayed(db, queries, replay_id, deliveries, now_ms=now_ms, next_number=next_number)
+    return True
+
+
+def _insert_replayed(
+    db: "sqlite3.Connection",
+    queries: Queries,
+    replay_id: int,
+    deliveries: Sequence[tuple[EventId, Sequence[NewDelivery]]],
+    *,
+    now_ms: int,
+    next_number: Callable[[], int],
+) -> None:
+    keyed: list[int] = []
+    for event_id, made in deliveries:
         for new in made:
             number = next_number()
             db.execute(
@@ -56,10 +88,9 @@ def replay(
                 (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, number),
             )
             if new.key is not None:
-                ids.append(number)
-    if ids:
-        db.execute(queries["queue_behind_key"], (json.dumps(ids),))
-    return replay_id
+                keyed.append(number)
+    if keyed:
+        db.execute(queries["queue_behind_key"], (json.dumps(keyed),))
 
 
 def retry(

@@ -43,6 +43,11 @@ _WORKER_BITS = 10
 _COUNT_BITS = 12
 
 
+def first_number_at(now_ms: int) -> int:
+    """Not larger than any number given at that moment or later, larger than all before it."""
+    return max(0, now_ms - _EPOCH_MS) << (_WORKER_BITS + _COUNT_BITS)
+
+
 class Numbers:
     """Gives numbers that no other worker of the database gives, each larger than the last.
 

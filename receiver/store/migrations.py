@@ -229,3 +229,15 @@ FROM v_events
 WHERE type = 'billing.credits_low';
 """,
     )
+
+
+@migrations(name="0003_replays_in_parts")
+def _0003(db: Database) -> None:
+    _run(
+        db,
+        """
+ALTER TABLE replays ADD COLUMN rest TEXT;
+DROP INDEX deliveries_by_replay;
+CREATE INDEX deliveries_by_replay ON deliveries (replay_id, state) WHERE replay_id IS NOT NULL;
+""",
+    )

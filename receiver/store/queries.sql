@@ -277,8 +277,14 @@ DELETE FROM rejections
 WHERE id <= (SELECT max(id) FROM rejections) - ?
 
 -- name: insert_replay
-INSERT INTO replays (created_at, author, selection, events)
-VALUES (?, ?, ?, ?)
+INSERT INTO replays (created_at, author, selection, events, rest)
+VALUES (?, ?, ?, ?, ?)
+
+-- name: extend_replay
+-- Only one process at a time can take the next part: the one that knows what is left.
+UPDATE replays
+SET events = events + ?1, rest = ?2
+WHERE id = ?3 AND rest = ?4
 
 -- name: insert_replayed_delivery
 INSERT INTO deliveries (

@@ -102,6 +102,20 @@ class SqliteReads:
         """See `Store.count_events`."""
         return int((await self._rows("count_events", _event_parameters(which)))[0][0])
 
+    async def states_of_events(self, ids: Sequence[str]) -> dict[str, dict[State, int]]:
+        """See `Store.states_of_events`."""
+        found: dict[str, dict[State, int]] = {event_id: {} for event_id in ids}
+        for event_id, state, count in await self._rows("states_of_events", (json.dumps(ids),)):
+            found[event_id][State(state)] = count
+        return found
+
+    async def latest_handler_states(self, ids: Sequence[str]) -> dict[str, dict[str, State]]:
+        """See `Store.latest_handler_states`."""
+        found: dict[str, dict[str, State]] = {event_id: {} for event_id in ids}
+        for event_id, name, state in await self._rows("latest_handler_states", (json.dumps(ids),)):
+            found[event_id][name] = State(state)
+        return found
+
     async def delivery(self, delivery_id: int) -> Delivery | None:
         """See `Store.delivery`."""
         found = await self.deliveries(DeliveryFilter(ids=[delivery_id]), limit=1)
@@ -150,7 +164,7 @@ class SqliteReads:
         if not rows:
             return None
         counts = await self._rows("count_states_of_replay", (replay_id,))
-        id_, created_ms, author, selection, events = rows[0]
+        id_, created_ms, author, selection, events, rest = rows[0]
         return Replay(
             id=id_,
             created_ms=created_ms,
@@ -158,7 +172,14 @@ class SqliteReads:
             selection=selection,
             events=events,
             states={State(state): n for state, n in counts},
+            rest=rest,
         )
+
+    async def replays(self, *, limit: int) -> list[Replay]:
+        """See `Store.replays`."""
+        ids = [row[0] for row in await self._rows("replays_newest", (limit,))]
+        found = [await self.find_replay(replay_id) for replay_id in ids]
+        return [replay for replay in found if replay is not None]
 
     async def rejections(self, *, limit: int) -> list[Rejection]:
         """See `Store.rejections`."""
@@ -189,6 +210,8 @@ def _event_parameters(which: EventFilter) -> dict[str, Any]:
         "ids": _array(which.ids),
         "types": _array(which.types),
         "sources": _array(which.sources),
+        "states": _array([state.value for state in which.states]),
+        "names": _array(which.names),
     }
 
 

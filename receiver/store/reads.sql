@@ -44,6 +44,23 @@ WHERE
     AND (:sources IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
     ))
+    AND (:states IS NULL OR EXISTS (
+        SELECT 1
+        FROM deliveries AS latest
+        WHERE
+            latest.event_seq = events.seq
+            AND latest.kind = 'handler'
+            AND latest.state IN (SELECT value FROM json_each(:states))
+            AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
+            AND NOT EXISTS (
+                SELECT 1
+                FROM deliveries AS later
+                WHERE
+                    later.event_seq = latest.event_seq
+                    AND later.name = latest.name
+                    AND later.id > latest.id
+            )
+    ))
 ORDER BY events.id DESC
 LIMIT :limit
 
@@ -72,6 +89,23 @@ WHERE
     AND (:sources IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
     ))
+    AND (:states IS NULL OR EXISTS (
+        SELECT 1
+        FROM deliveries AS latest
+        WHERE
+            latest.event_seq = events.seq
+            AND latest.kind = 'handler'
+            AND latest.state IN (SELECT value FROM json_each(:states))
+            AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
+            AND NOT EXISTS (
+                SELECT 1
+                FROM deliveries AS later
+                WHERE
+                    later.event_seq = latest.event_seq
+                    AND later.name = latest.name
+                    AND later.id > latest.id
+            )
+    ))
 ORDER BY events.id ASC
 LIMIT :limit
 
@@ -84,6 +118,47 @@ WHERE
     AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
     AND (:types IS NULL OR EXISTS (SELECT 1 FROM json_each(:types) WHERE type GLOB value))
     AND (:sources IS NULL OR EXISTS (SELECT 1 FROM json_each(:sources) WHERE source GLOB value))
+    AND (:states IS NULL OR EXISTS (
+        SELECT 1
+        FROM deliveries AS latest
+        WHERE
+            latest.event_seq = events.seq
+            AND latest.kind = 'handler'
+            AND latest.state IN (SELECT value FROM json_each(:states))
+            AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
+            AND NOT EXISTS (
+                SELECT 1
+                FROM deliveries AS later
+                WHERE
+                    later.event_seq = latest.event_seq
+                    AND later.name = latest.name
+                    AND later.id > latest.id
+            )
+    ))
+
+-- name: states_of_events
+SELECT events.id, deliveries.state, count(*)
+FROM events
+JOIN deliveries ON deliveries.event_seq = events.seq
+WHERE events.id IN (SELECT value FROM json_each(?))
+GROUP BY events.id, deliveries.state
+
+-- name: latest_handler_states
+-- Of a handler's deliveries of one event the latest counts: a replay may have mended it.
+SELECT events.id, latest.name, latest.state
+FROM events
+JOIN deliveries AS latest ON latest.event_seq = events.seq
+WHERE
+    events.id IN (SELECT value FROM json_each(?))
+    AND latest.kind = 'handler'
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS later
+        WHERE
+            later.event_seq = latest.event_seq
+            AND later.name = latest.name
+            AND later.id > latest.id
+    )
 
 -- name: deliveries_newest
 SELECT
@@ -165,9 +240,15 @@ FROM messages
 WHERE id = ?
 
 -- name: replay
-SELECT id, created_at, author, selection, events
+SELECT id, created_at, author, selection, events, rest
 FROM replays
 WHERE id = ?
+
+-- name: replays_newest
+SELECT id
+FROM replays
+ORDER BY id DESC
+LIMIT ?
 
 -- name: value
 SELECT value

@@ -280,7 +280,8 @@ class SqliteStore(SqliteReads):
         *,
         author: str,
         selection: str,
-        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]],
+        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
+        rest: str | None = None,
         now_ms: int | None = None,
     ) -> int:
         """Record a replay; see `Store.replay`."""
@@ -292,6 +293,32 @@ class SqliteStore(SqliteReads):
                 queries,
                 author=author,
                 selection=selection,
+                deliveries=rows,
+                rest=rest,
+                now_ms=now,
+                next_number=self._numbers.next,
+            )
+        )
+
+    async def extend_replay(
+        self,
+        replay_id: int,
+        *,
+        was: str,
+        rest: str | None,
+        deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
+        now_ms: int | None = None,
+    ) -> bool:
+        """Add to a replay; see `Store.extend_replay`."""
+        queries, now = self._queries, now_ms or int(time.time() * 1000)
+        rows = list(deliveries)
+        return await self.write(
+            lambda db: changes.extend_replay(
+                db,
+                queries,
+                replay_id,
+                was=was,
+                rest=rest,
                 deliveries=rows,
                 now_ms=now,
                 next_number=self._numbers.next,
