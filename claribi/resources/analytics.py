@@ -1,6 +1,6 @@
 """`/analytics/query/`: questions that an AI answers."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from claribi.blocking import Blocking, blocking
@@ -26,14 +26,16 @@ class Analytics(Resource):
         *,
         data_source_ids: Sequence[int] | None = None,
         format: QueryFormat | str | None = None,  # noqa: A002 - the API's own word
-        **extra: Any,
+        extra: Mapping[str, Any] | None = None,
     ) -> QueryResult:
         """Ask a question. Costs 1 AI credit; the answer may take up to `Timeout.query_seconds`.
 
         `format`: `table` (rows), `summary` (text only), `chart` (with a suggestion how to draw).
         Never sent twice if it may have happened: then OutcomeUnknownError.
         """
-        body = QueryRequest.of(query=query, data_source_ids=data_source_ids, format=format, **extra)
+        body = QueryRequest.of(
+            query=query, data_source_ids=data_source_ids, format=format, **(extra or {})
+        )
         call = Call(
             method="POST",
             path="analytics/query/",

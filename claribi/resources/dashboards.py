@@ -42,16 +42,15 @@ class Dashboards(Resource):
 
     async def create(
         self,
-        /,
         *,
         name: str,
         description: str | None = None,
         workspace_id: int | None = None,
-        **extra: Any,
+        extra: Mapping[str, Any] | None = None,
     ) -> Dashboard:
         """A new dashboard. Raises ConflictError for a name that exists, ValidationError."""
         body = DashboardCreate.of(
-            name=name, description=description, workspace_id=workspace_id, **extra
+            name=name, description=description, workspace_id=workspace_id, **(extra or {})
         )
         call = Call(
             method="POST",
@@ -71,14 +70,14 @@ class Dashboards(Resource):
         name: str | None = None,
         description: str | None = None,
         configuration: Mapping[str, Any] | None = None,
-        **extra: Any,
+        extra: Mapping[str, Any] | None = None,
     ) -> Dashboard | None:
         """Change what is given; None if the server answers without the dashboard (204).
 
         The reference doesn't say whether PUT keeps what is left out: we assume that it does.
         """
         body = DashboardUpdate.of(
-            name=name, description=description, configuration=configuration, **extra
+            name=name, description=description, configuration=configuration, **(extra or {})
         )
         call = Call(
             method="PUT",

@@ -84,14 +84,13 @@ class DataSources(Resource):
 
     async def create(
         self,
-        /,
         *,
         name: str,
         type: DataSourceType | str,  # noqa: A002 - the API's own word
         engine: str,
         configuration: DatabaseConfiguration | Mapping[str, Any] | None = None,
         sync_frequency: str | None = None,
-        **extra: Any,
+        extra: Mapping[str, Any] | None = None,
     ) -> DataSource:
         """A new data source. Raises ConflictError for a name that exists, ValidationError.
 
@@ -105,7 +104,7 @@ class DataSources(Resource):
             engine=engine,
             configuration=configuration,
             sync_frequency=sync_frequency,
-            **extra,
+            **(extra or {}),
         )
         call = Call(
             method="POST",

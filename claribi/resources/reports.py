@@ -84,13 +84,12 @@ class Reports(Resource):
 
     async def create(
         self,
-        /,
         *,
         name: str,
         template: str,
         data_source_ids: Sequence[int] | None = None,
         parameters: ReportParameters | Mapping[str, Any] | None = None,
-        **extra: Any,
+        extra: Mapping[str, Any] | None = None,
     ) -> AsyncReportTask:
         """Have a report made; `.wait()` on the result waits for it. Costs 2 to 5 AI credits.
 
@@ -103,7 +102,7 @@ class Reports(Resource):
             template=template,
             data_source_ids=data_source_ids,
             parameters=parameters,
-            **extra,
+            **(extra or {}),
         )
         call = Call(
             method="POST",

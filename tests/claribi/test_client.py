@@ -197,7 +197,7 @@ def test_typed_bodies_and_extra_fields(face: Face, stage: Stage) -> None:
             type="database",
             engine="postgresql",
             configuration=configuration,
-            region="eu",
+            extra={"region": "eu"},
         )
     )
     sent = stage.seen[-1].json
