@@ -28,6 +28,7 @@ class Entry(NamedTuple):
 
 COMMANDS: dict[str, Entry] = {
     "init": Entry("receiver.cli.init:init", "Make a folder ready to serve."),
+    "demo": Entry("receiver.cli.demo:demo", "Show it all at work, with no account."),
     "serve": Entry("receiver.cli.serve:serve", "Receive webhooks and run their handlers."),
     "config": Entry("receiver.cli.config:app", "Check and show the settings."),
 }
