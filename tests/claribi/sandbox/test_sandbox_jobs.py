@@ -96,6 +96,20 @@ def test_a_sync_moves_goals_and_a_milestone_is_told_once(
     }
 
 
+@pytest.mark.parametrize(
+    ("before", "told"), [(74_999.9, [75]), (75_000, []), (48_458, [50]), (0, []), (99_000, [100])]
+)
+def test_a_milestone_is_reached_when_a_sync_gets_to_it_and_not_when_it_was_there_before(
+    served: Running, receiver: Receiver, before: float, told: list[int]
+) -> None:
+    served.sandbox.add_webhook(receiver.url, events=["goal.*"])
+    goal = served.sandbox.state.goals[1]
+    goal.current_value = before  # each sync adds 1,542
+    served.api.post("data-sources/1/sync/")
+    served.drain()
+    assert [event["data"]["milestone"] for event in receiver.events] == told
+
+
 def test_a_deleted_data_source_ends_its_sync_in_silence(
     served: Running, receiver: Receiver
 ) -> None:
