@@ -94,14 +94,19 @@ class Event:
     type: str
     received_at: datetime
     body: bytes
-    headers: tuple[tuple[str, str], ...]
-    """In order of arrival, names in lower case, credentials masked."""
+    header_text: str = ""
+    """Its headers as the store keeps them; see `headers`."""
     message_id: str | None = None
     """The sender's own id of the message, where its scheme has one."""
     secret_index: int | None = None
     """Which of the source's secrets verified it, counted from 0; None if it came unsigned."""
     duplicates: int = 0
     """How many more times the same message came; it ran only once."""
+
+    @cached_property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        """Name and value in order of arrival, names in lower case, credentials masked."""
+        return parse_headers(self.header_text)
 
     @cached_property
     def json(self) -> Any:

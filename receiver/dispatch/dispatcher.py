@@ -30,7 +30,7 @@ class Dispatcher:
     def __init__(self, store: Store, lanes: Iterable[Lane]) -> None:
         self._store = store
         self._lanes = {lane.name: lane for lane in lanes}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
         self._wake = asyncio.Event()
         self._loops: list[asyncio.Task[None]] = []
         self._is_stopping = False
@@ -64,11 +64,13 @@ class Dispatcher:
             loop.cancel()
         await asyncio.gather(*self._loops, return_exceptions=True)
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=drain_seconds)
-        for task in self._tasks:
+            await asyncio.wait(list(self._tasks.values()), timeout=drain_seconds)
+        for task in self._tasks.values():
             task.cancel()
         if self._tasks:
-            await asyncio.wait(self._tasks, timeout=drain_seconds)
+            await asyncio.wait(list(self._tasks.values()), timeout=drain_seconds)
+        # Cancelled before its first step, a task never came to put itself on the list.
+        self._given_back += [each for each, task in self._tasks.items() if task.done()]
         if self._unrecorded:
             self._all_recorded.clear()
             async with asyncio.timeout(drain_seconds):
@@ -101,9 +103,10 @@ class Dispatcher:
 
     def start_reserved(self, lane: Lane, claim: Claim) -> None:
         """Run a delivery that is claimed already, in its reserved place."""
-        task = asyncio.get_running_loop().create_task(self._run(lane, claim))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        # Held here until it has run: the loop itself holds tasks only weakly.
+        self._tasks[claim.delivery_id] = asyncio.get_running_loop().create_task(
+            self._run(lane, claim)
+        )
 
     def _leave(self, lane: Lane) -> None:
         if lane.room == 0:  # there may be more of it in the store
@@ -193,6 +196,7 @@ class Dispatcher:
         else:
             self._record(claim, finish)
         finally:
+            self._tasks.pop(claim.delivery_id, None)
             self._leave(lane)
 
     async def _postpone(self, claim: Claim, seconds: float) -> None:

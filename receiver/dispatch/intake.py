@@ -7,7 +7,7 @@ from typing import Any
 from receiver.dispatch.dispatcher import Dispatcher
 from receiver.dispatch.lane import Lane
 from receiver.errors import StoreUnavailable
-from receiver.model import DeliveryId, Event, NewDelivery, NewEvent, from_ms, parse_headers
+from receiver.model import DeliveryId, Event, NewDelivery, NewEvent, from_ms
 from receiver.registry import Handler
 from receiver.store.base import Claim, Recorded, Rejection, Store
 
@@ -84,8 +84,10 @@ class DispatchIntake:
         self._dispatcher = dispatcher
         self._max_backlog = max_backlog
 
-    def accept(self, event: NewEvent, value: Mapping[str, Any]) -> Awaitable[Recorded]:
+    def accept(self, event: NewEvent, value: Mapping[str, Any] | None) -> Awaitable[Recorded]:
         """Commit an event with its deliveries; see `receiver.ingress.Intake`."""
+        if value is None:
+            return self._store.record(event, ())
         plan = self._planner.plan(event.source, event.type)
         deliveries = plan.for_event(value)
         dispatcher = self._dispatcher
@@ -135,7 +137,7 @@ class DispatchIntake:
             type=event.type,
             received_at=from_ms(event.received_ms),
             body=event.body,
-            headers=parse_headers(event.headers),
+            header_text=event.headers,
             message_id=event.message_id,
             secret_index=event.secret_index,
         )

@@ -164,12 +164,12 @@ def _parser(model: Any) -> Callable[[Event], Any]:
     except (PydanticSchemaGenerationError, PydanticUserError) as error:
         reason = str(error).splitlines()[0]
         raise ValueError(f"the event can't be made into {_name_of(model)}: {reason}") from None
-    return partial(_parse, adapter, _name_of(model))
+    return partial(_parse, adapter.validator.validate_json, _name_of(model))
 
 
-def _parse(adapter: TypeAdapter[Any], name: str, event: Event) -> Any:
+def _parse(validate_json: Callable[..., Any], name: str, event: Event) -> Any:
     try:
-        return adapter.validate_json(event.body, context={"received_at": event.received_at})
+        return validate_json(event.body, context={"received_at": event.received_at})
     except ValidationError as error:
         raise SchemaError(name, [_problem(each) for each in error.errors(**_BRIEF)]) from None
 

@@ -72,8 +72,7 @@ class Finish(NamedTuple):
     """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
 
 
-@dataclass(frozen=True, kw_only=True, slots=True)
-class Claim:
+class Claim(NamedTuple):
     """A delivery that is now this worker's to run, with what it needs."""
 
     delivery_id: DeliveryId
@@ -196,7 +195,8 @@ class Store(Protocol):
         """Take up to `wants[name]` due deliveries of each name, live ones before replays.
 
         The claim counts the attempt. Of the deliveries with one name and one key only the
-        oldest unfinished is ever given out.
+        oldest unfinished is ever given out. Not to be cancelled: what it has claimed would be
+        nobody's until this worker ends.
         """
 
     def finish(self, finish: Finish, done: Callable[[BaseException | None], None]) -> None:
@@ -206,7 +206,7 @@ class Store(Protocol):
         attempt is kept, its messages and values neither.
         """
 
-    async def release(self, ids: Sequence[DeliveryId], *, due_ms: int | None = None) -> None:
+    async def release(self, ids: Sequence[int], *, due_ms: int | None = None) -> None:
         """Give claims back unrun: their attempt is not counted; due at `due_ms`, or as before."""
 
     async def heartbeat(self) -> int:
@@ -297,6 +297,9 @@ class Store(Protocol):
 
     async def backlog(self) -> int:
         """How many deliveries wait to run. One query, its cost grows with the answer."""
+
+    async def waiting(self) -> dict[str, int]:
+        """How many deliveries wait to run, by the name of their handler or target."""
 
     async def change_count(self) -> int:
         """A number that differs whenever another connection has committed since the last call."""

@@ -12,7 +12,6 @@ from receiver.model import (
     Message,
     Severity,
     from_ms,
-    parse_headers,
 )
 from receiver.store.base import LIVE, REPLAY, Claim
 from receiver.store.driver import sqlite3
@@ -71,7 +70,7 @@ def event_from_row(row: Sequence[Any], duplicates: int = 0) -> Event:
         type=type_,
         received_at=from_ms(received_ms),
         body=body,
-        headers=parse_headers(headers),
+        header_text=headers,
         message_id=message_id,
         secret_index=secret_index,
         duplicates=duplicates,

@@ -34,7 +34,7 @@ def make_event(event: EventLike, data: Mapping[str, Any] | None = None) -> Event
         type=_type_of(body),
         received_at=now,
         body=body,
-        headers=(("content-type", "application/json"),),
+        header_text="content-type: application/json",
     )
 
 

@@ -44,7 +44,6 @@ def make_event() -> Callable[[bytes], Event]:
             type="data_source.sync_failed",
             received_at=datetime(2025, 7, 15, 8, 0, 1, tzinfo=UTC),
             body=body,
-            headers=(),
         )
 
     return make
