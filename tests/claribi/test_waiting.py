@@ -170,7 +170,7 @@ def test_sync_that_ended_before_the_first_look(face: Face, tasks: tuple[str, Tas
     "states",
     [
         ({}, {"status": "error"}),
-        ({"status": "error", "updated_at": moment(seconds=1)},),
+        ({"status": "error", "updated_at": moment(hours=1)},),
     ],
     ids=["turned", "updated"],
 )
