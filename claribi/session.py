@@ -30,6 +30,7 @@ Totp = str | Callable[[], str | Awaitable[str]]
 HOLD_AFTER_FAILURE_SECONDS = 5.0
 HOLD_AFTER_REFUSED_LOGIN_SECONDS = 60.0
 """A refused login is not tried again for this long: clariBI may lock the account."""
+_REFUSED_LOGIN = (BadRequestError, AuthenticationError, MfaRequiredError)
 _YOUNG_SECONDS = 1.0
 
 
@@ -110,16 +111,18 @@ class JwtSession:
         told to all of them, and to whoever asks in the next 5 s (60 s after a refused login).
         """
         if used == self._header:
-            await self._io.once(self._renew)
+            await self._io.once(lambda: self._renew(used))
 
-    async def _renew(self) -> None:
-        now = self._clock.monotonic()
-        if self._hold is not None and now < self._hold[0]:
-            raise self._hold[1]
+    async def _renew(self, used: AuthHeader | None) -> None:
+        if used != self._header:
+            return  # Another thread renewed it after the caller had looked.
+        if self._hold is not None and self._clock.monotonic() < self._hold[0]:
+            # Without its old traceback, which would grow with every caller.
+            raise self._hold[1].with_traceback(None)
         try:
             await self._refresh_or_login()
         except ClariBIError as error:
-            is_refusal = isinstance(error, BadRequestError | AuthenticationError)
+            is_refusal = isinstance(error, _REFUSED_LOGIN)
             seconds = HOLD_AFTER_REFUSED_LOGIN_SECONDS if is_refusal else HOLD_AFTER_FAILURE_SECONDS
             self._hold = (self._clock.monotonic() + seconds, error)
             raise

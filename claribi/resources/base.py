@@ -1,5 +1,6 @@
 """What all resources share."""
 
+from dataclasses import dataclass
 from typing import TypeVar
 
 from claribi.answers import Reply
@@ -20,17 +21,12 @@ class Resource:
         return await self._engine.run(call)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Deleted:
     """A DELETE has succeeded."""
 
-    __slots__ = ("already_gone",)
-
-    def __init__(self, *, already_gone: bool) -> None:
-        self.already_gone = already_gone
-        """The first answer was lost and a retry found nothing left to delete."""
-
-    def __repr__(self) -> str:
-        return f"Deleted(already_gone={self.already_gone})"
+    already_gone: bool
+    """The first answer was lost and a retry found nothing left to delete."""
 
 
 def read_deleted(reply: Reply, _request: RequestInfo) -> Deleted:

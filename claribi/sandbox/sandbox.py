@@ -207,7 +207,9 @@ class Sandbox:
             async with asyncio.timeout(timeout_seconds):
                 while True:
                     ticket = self.world.bell.ticket
-                    if is_done():
+                    # In the worker's thread: from another one, a job that has ended and whose
+                    # webhook isn't made yet would look like nothing under way.
+                    if self._worker.do(is_done):
                         return True
                     await self.world.bell.wait(ticket)
         except TimeoutError:

@@ -177,8 +177,11 @@ def test_token_expired_is_an_authentication_error() -> None:
 # Bodies over the network
 
 
-def test_redirect_is_an_error_with_a_hint(face: Face, scripted: tuple[str, Scripted]) -> None:
-    answer = Response(status_code=302, headers={"location": "http://127.0.0.1:9/"})
+@pytest.mark.parametrize("location", ["http://127.0.0.1:9/", "/", "http://[", "http://x:99999999/", ""])
+def test_redirect_is_an_error_with_a_hint(
+    location: str, face: Face, scripted: tuple[str, Scripted]
+) -> None:
+    answer = Response(status_code=302, headers={"location": location})
     with pytest.raises(ApiStatusError, match="base_url"):
         ask(face, scripted, answer)
 

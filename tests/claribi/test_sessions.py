@@ -25,7 +25,10 @@ from claribi import (
     TokenExpiredError,
     jwt_tokens,
 )
+from claribi.blocking import run
 from claribi.models import MfaChallenge, TokenPair
+from claribi.session import JwtSession
+from claribi.transport import BlockingIO
 
 MFA = {"email": "mfa@example.com", "password": "mfa-password"}
 
@@ -67,6 +70,33 @@ def test_100_concurrent_threads_renew_once(is_refresh_dead: bool, stage: Stage) 
             one.join()
     assert results == [1] * 100
     assert posts(stage) == renewals(is_refresh_dead)
+
+
+def test_thread_that_looked_too_early_renews_nothing() -> None:
+    """It saw the old token, then slept until another thread's renewal was over."""
+    asked: list[str] = []
+
+    class Api:
+        async def refresh(self, refresh: str) -> TokenPair:
+            asked.append(refresh)
+            return TokenPair(access=f"access-{len(asked)}")
+
+    class SlowToBegin(BlockingIO):
+        others = 1
+
+        async def once(self, work: Any) -> None:
+            if self.others:
+                self.others -= 1
+                await session.renew(session.header())
+            await super().once(work)
+
+    io = SlowToBegin(max_connections=1, uses_tls=False)
+    api: Any = Api()
+    session = JwtSession(jwt_tokens("access-0", "refresh"), api=api, io=io, clock=FakeTime())
+    run(session.renew(session.header()))
+    run(io.close())
+    assert asked == ["refresh"]
+    assert session.header() == ("authorization", "Bearer access-1")
 
 
 def test_100_concurrent_first_calls_log_in_once(stage: Stage) -> None:

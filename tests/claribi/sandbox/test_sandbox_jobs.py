@@ -296,3 +296,11 @@ def test_secrets_of_a_configuration_never_come_back(served: Running) -> None:
     }
     created = served.api.post("data-sources/", json=body).json()
     assert created["configuration"] == {"host": "h", "username": "u", "ssl": True}
+
+
+def test_drained_means_that_the_webhook_of_the_last_job_was_sent(receiver: Receiver) -> None:
+    with running(speed=1e6, webhook_urls=[receiver.url]) as fast:
+        for number in range(1, 151):
+            fast.api.post("data-sources/2/sync/")
+            fast.drain()
+            assert receiver.types.count("data_source.sync_completed") == number
