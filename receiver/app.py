@@ -1,5 +1,6 @@
 """The ASGI application: routes and lifespan, nothing else."""
 
+import re
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -19,6 +20,8 @@ from receiver.sources import build_sources
 from receiver.store.driver import SQLITE_VERSION
 
 log = structlog.get_logger("receiver.app")
+
+_PORT = re.compile(rb":[0-9]*$")
 
 
 class Application:
@@ -43,20 +46,22 @@ class Application:
             exception_handlers={HTTPException: _error, Exception: _bug},
             lifespan=self._lifespan,
         )
+        # A redirect would send the client wherever its Host header says.
+        self._others.router.redirect_slashes = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Serve one request, or the lifespan."""
         app: ASGIApp = self._others
         if scope["type"] == "http":
-            if self._hosts and _host(scope) not in self._hosts:
+            if self._hosts and not self._hosts.issuperset(_hosts(scope)):
                 app = _answer(421, "misdirected_request", "This server does not serve that host.")
             # The raw path: `request.url` would let a Host header rewrite it (CVE-2026-48710).
             elif scope["path"].startswith(PREFIX):
                 app = self.ingress
         await app(scope, receive, send)
 
-    @asynccontextmanager
-    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+    async def start(self) -> None:
+        """Open the store and begin to run deliveries. Raises StoreError, with the remedy."""
         await self.engine.start()
         self.ready_at = time.time()
         log.info(
@@ -66,11 +71,20 @@ class Application:
         )
         for problem in self.engine.registry.problems:
             log.error("handlers.not_loaded", file=problem.file, problem=problem.text)
+
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Refuse new events, finish or give back what runs within the time, and close."""
+        self.ingress.is_draining = True
+        await self.engine.stop(drain_seconds)
+
+    @asynccontextmanager
+    async def _lifespan(self, _app: Starlette) -> AsyncIterator[None]:
+        """For ASGI servers that know nothing of us; `receiver.server` starts and stops itself."""
+        await self.start()
         try:
             yield
         finally:
-            self.ingress.is_draining = True
-            await self.engine.stop()
+            await self.stop()
 
     async def _health(self, _request: Request) -> Response:
         """Whether the receiver accepts, for load balancers and container health checks."""
@@ -98,12 +112,10 @@ def create_app(settings: Settings) -> Application:
     return Application(settings, engine)
 
 
-def _host(scope: Scope) -> bytes:
-    for name, value in scope["headers"]:
-        if name == b"host":
-            host: bytes = value.lower()
-            return host if host.startswith(b"[") else host.partition(b":")[0]
-    return b""
+def _hosts(scope: Scope) -> set[bytes]:
+    """The hosts that a request names, without their ports: one, unless it is up to no good."""
+    values = [value.lower() for name, value in scope["headers"] if name == b"host"]
+    return {_PORT.sub(b"", value) for value in values or [b""]}
 
 
 def _answer(status: int, error: str, message: str) -> JSONResponse:

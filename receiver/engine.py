@@ -34,6 +34,8 @@ if TYPE_CHECKING:
 log = structlog.get_logger("receiver.engine")
 
 SYNC_HANDLER_THREADS = 16
+_CANCEL_SECONDS = 1.0
+"""How long cancelled work may take to end."""
 
 
 def open_store(settings: Settings, *, role: Role) -> SqliteStore:
@@ -105,14 +107,24 @@ class Engine:
             # Their messages will be dead with the same words; the others go out.
             log.error("channels.wrong", problems=list(error.problems))
 
-    async def stop(self) -> None:
-        """Finish or give back what runs, within `server.drain_timeout`, and close."""
-        drain_seconds = self.settings.server.drain_timeout.total_seconds()
+    async def stop(self, drain_seconds: float | None = None) -> None:
+        """Finish or give back what runs, within that time (or `server.drain_timeout`), and close.
+
+        Cancelled work has a second more to end.
+        """
+        if drain_seconds is None:
+            drain_seconds = self.settings.server.drain_timeout.total_seconds()
+        drain_seconds = max(0.0, drain_seconds)
         if self._warm_up is not None:
             self._warm_up.cancel()
             await asyncio.gather(self._warm_up, return_exceptions=True)
-        given_back = await self.dispatcher.stop(drain_seconds)
-        log.info("engine.stopped", given_back=given_back)
+        try:
+            async with asyncio.timeout(drain_seconds + _CANCEL_SECONDS):
+                given_back = await self.dispatcher.stop(drain_seconds)
+            log.info("engine.stopped", given_back=given_back)
+        except TimeoutError:
+            # Handlers that don't let themselves be cancelled; the store gives their claims back.
+            log.warning("engine.stopped", still_running=self.dispatcher.running)
         await self.notifier.close()
         await self._resources.close()
         self._threads.shutdown(wait=False, cancel_futures=True)

@@ -4,20 +4,23 @@ Raw ASGI, since this is the hot path: a request costs one pass over its headers,
 parse and its share of a commit. The answer goes out after the commit, never before.
 """
 
-import json
+import asyncio
+import re
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from functools import lru_cache
-from typing import Any, Protocol
+from typing import Any, NoReturn, Protocol
 
 import structlog
 from starlette.types import Receive, Scope, Send
 
+from receiver import refusals
 from receiver.deadline import Deadline, DeadlineExceeded
-from receiver.errors import PayloadError, SignatureError, StoreUnavailable
+from receiver.errors import PayloadError, SignatureError, StoreError
 from receiver.model import NewEvent
 from receiver.notify.rate import Pace, Rate
 from receiver.payload import parse_object
+from receiver.refusals import Refusal
 from receiver.sources import Source, id_key
 from receiver.store.base import Recorded, Rejection
 from receiver.store.ids import new_event_id
@@ -30,41 +33,24 @@ MALFORMED_TYPE = "clarihook.malformed"
 
 _KEPT_BYTES = 1024
 """Of an unproven request's body, this much is kept for debugging."""
-_CREDENTIALS = frozenset(
-    {b"authorization", b"proxy-authorization", b"cookie", b"x-api-key", b"x-auth-token"}
-)
+_LINGER_SECONDS = 2.0
+"""How long the rest of a body is read and thrown away before its connection is closed."""
+_CREDENTIAL = re.compile(rb"authorization|cookie|token|api-?key|secret|password|credential")
+"""Names of headers whose values would let somebody in. Names come in lower case."""
 _MASKED = b"(masked)"
 
 
 class Intake(Protocol):
     """Where proven events go: the store, by way of whatever plans their deliveries."""
 
-    def accept(self, event: NewEvent, value: Mapping[str, Any]) -> Awaitable[Recorded]:
-        """Commit the event with its deliveries. Raises StoreUnavailable."""
+    def accept(self, event: NewEvent, value: Mapping[str, Any] | None) -> Awaitable[Recorded]:
+        """Commit the event with its deliveries; `value` is its body's object.
+
+        None for a body that is none: such an event has no deliveries. Raises StoreError.
+        """
 
     def reject(self, rejection: Rejection) -> Awaitable[None]:
-        """Keep a refused request. Raises StoreUnavailable."""
-
-
-class Refusal(Exception):  # noqa: N818 - an answer, no failure of ours
-    """An answer other than "accepted", in clariBI's own form of errors."""
-
-    def __init__(
-        self,
-        status: int,
-        error: str,
-        message: str,
-        *,
-        detail: str | None = None,
-        headers: tuple[tuple[bytes, bytes], ...] = (),
-    ) -> None:
-        super().__init__(message)
-        self.status = status
-        self.headers = headers
-        body = {"error": error, "message": message}
-        if detail is not None:
-            body["detail"] = detail
-        self.body = json.dumps(body).encode()
+        """Keep a refused request. Raises StoreError."""
 
 
 class _Handshake(Refusal):
@@ -84,73 +70,17 @@ def _refuse_repeated(source: Source, pairs: list[tuple[bytes, bytes]]) -> None:
 
 _ACCEPTED = b'{"id": "%b", "duplicate": false}'
 _DUPLICATE = b'{"id": "%b", "duplicate": true}'
-_CLOSE = (b"connection", b"close")
-
-# Made anew for each request: an exception that is raised twice keeps the frames of both.
 
 
-def _unknown_source() -> Refusal:
-    return Refusal(404, "not_found", "No such source.")
+class _Refusals:
+    """A source's unproven requests: a flood of them costs few lines in the log, and few writes."""
 
+    __slots__ = ("pace", "untold")
 
-def _not_post() -> Refusal:
-    return Refusal(
-        405, "method_not_allowed", "Webhooks are sent by POST.", headers=((b"allow", b"POST"),)
-    )
-
-
-def _unproven() -> Refusal:
-    # One answer for every reason: which one it was would help a forger. The log has it.
-    return Refusal(
-        401, "authentication_failed", "The request has no valid signature of this source."
-    )
-
-
-def _too_large(max_body_bytes: int) -> Refusal:
-    # The rest of the body is not read, so the connection can't be used again.
-    return Refusal(
-        413,
-        "payload_too_large",
-        f"The body is larger than {max_body_bytes} bytes.",
-        headers=(_CLOSE,),
-    )
-
-
-def _too_slow(seconds: float) -> Refusal:
-    return Refusal(
-        408,
-        "request_timeout",
-        f"The body did not arrive within {seconds:g} seconds.",
-        headers=(_CLOSE,),
-    )
-
-
-def _too_fast(source: Source, wait_seconds: float) -> Refusal:
-    return Refusal(
-        429,
-        "rate_limited",
-        f"More requests than source {source.name} may send.",
-        headers=((b"retry-after", b"%d" % max(1, round(wait_seconds))),),
-    )
-
-
-def _draining() -> Refusal:
-    return Refusal(
-        503,
-        "service_unavailable",
-        "The server is stopping; send this again.",
-        headers=((b"retry-after", b"5"), _CLOSE),
-    )
-
-
-def _unavailable(error: StoreUnavailable) -> Refusal:
-    """503, and when to come back. The cause stays in the log: it may name paths."""
-    return Refusal(
-        503,
-        "service_unavailable",
-        "The event was not stored; send it again later.",
-        headers=((b"retry-after", b"%d" % error.retry_after_seconds),),
-    )
+    def __init__(self) -> None:
+        self.pace = Pace(Rate(interval_seconds=1.0, burst=20))
+        self.untold = 0
+        """How many came since the last one that was logged and kept."""
 
 
 class Ingress:
@@ -172,15 +102,25 @@ class Ingress:
         self._now = now
         self.is_draining = False
         """Set when the server stops: whatever still comes in is sent away with 503."""
-        # A flood of bad requests costs no more than this many writes.
-        self._kept_rejections = Pace(Rate(interval_seconds=1.0, burst=20))
+        self._refusals = {name: _Refusals() for name in sources}
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         try:
             recorded = await self._receive(scope, receive)
         except Refusal as refusal:
-            await _answer(send, refusal.status, refusal.body, refusal.headers)
+            await _refuse(send, refusal, receive if refusal.closes else None)
+            return
+        except asyncio.CancelledError:
+            if not self.is_draining:
+                raise
+            # The stop can wait no longer. Stored or not, this may be sent again: it would be
+            # recognised.
+            await _refuse(send, refusals.draining())
+            return
+        except Exception:
+            log.exception("ingress.bug")
+            await _refuse(send, refusals.our_fault())
             return
         if recorded is None:
             return
@@ -192,12 +132,12 @@ class Ingress:
     async def _receive(self, scope: Scope, receive: Receive) -> Recorded | None:
         """What was recorded; None if the client went away before its body was complete."""
         if self.is_draining:
-            raise _draining()
+            raise refusals.draining()
         source = self._sources.get(scope["path"][len(PREFIX) :])
         if source is None:
-            raise _unknown_source()
+            raise refusals.unknown_source()
         if scope["method"] != "POST":
-            raise _not_post()
+            raise refusals.not_post()
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         body = await self._read_body(dict(pairs), receive)
         if body is None:
@@ -207,7 +147,7 @@ class Ingress:
     async def _read_body(self, headers: Mapping[bytes, bytes], receive: Receive) -> bytes | None:
         length = headers.get(b"content-length", b"0")
         if length.isdigit() and int(length[:20]) > self._max_body_bytes:
-            raise _too_large(self._max_body_bytes)
+            raise refusals.too_large(self._max_body_bytes)
         try:
             with Deadline(self._read_timeout):
                 message = await receive()
@@ -217,16 +157,16 @@ class Ingress:
                 if message.get("more_body", False):
                     return await self._read_rest(body, receive)
         except DeadlineExceeded:
-            raise _too_slow(self._read_timeout) from None
+            raise refusals.too_slow(self._read_timeout) from None
         if len(body) > self._max_body_bytes:
-            raise _too_large(self._max_body_bytes)
+            raise refusals.too_large(self._max_body_bytes)
         return body
 
     async def _read_rest(self, first: bytes, receive: Receive) -> bytes | None:
         body = bytearray(first)
         while True:
             if len(body) > self._max_body_bytes:
-                raise _too_large(self._max_body_bytes)
+                raise refusals.too_large(self._max_body_bytes)
             message = await receive()
             if message["type"] == "http.disconnect":
                 return None
@@ -234,7 +174,7 @@ class Ingress:
             if not message.get("more_body", False):
                 break
         if len(body) > self._max_body_bytes:
-            raise _too_large(self._max_body_bytes)
+            raise refusals.too_large(self._max_body_bytes)
         return bytes(body)
 
     async def _accept(
@@ -245,12 +185,13 @@ class Ingress:
             verified = source.scheme.verify(pairs, body, now)
         except SignatureError as error:
             await self._unproven(source, pairs, body, error, now)
-            raise _unproven() from None
+            raise refusals.unproven() from None
         wait = source.pace.take(now)
         if wait > 0:
-            raise _too_fast(source, wait)
+            raise refusals.too_fast(source.name, wait)
         headers = dict(pairs)
         now_ms = int(now * 1000)
+        value: dict[str, Any] | None
         try:
             if len(headers) != len(pairs):
                 _refuse_repeated(source, pairs)
@@ -260,8 +201,8 @@ class Ingress:
             event_type = source.read_type(headers, value)
         except PayloadError as error:
             if not source.keeps_malformed:
-                await self._malformed(source, pairs, body, error, now_ms)
-            value, event_type = {}, MALFORMED_TYPE
+                await self._malformed(source, pairs, body, _explain(error, headers), now_ms)
+            value, event_type = None, MALFORMED_TYPE
         message_id = verified.message_id
         event = NewEvent(
             new_event_id(now_ms),
@@ -274,13 +215,13 @@ class Ingress:
             verified.secret_index if verified.secret_index >= 0 else None,
             id_key(message_id.encode())
             if message_id is not None and source.trusts_message_id
-            else source.read_key(headers, body, value),
+            else source.read_key(headers, body, value or {}),
         )
         try:
             return await self._intake.accept(event, value)
-        except StoreUnavailable as error:
+        except StoreError as error:
             log.warning("ingress.unavailable", source=source.name, error=str(error))
-            raise _unavailable(error) from error
+            raise refusals.unavailable(error) from error
 
     async def _unproven(
         self,
@@ -291,9 +232,18 @@ class Ingress:
         now: float,
     ) -> None:
         """Log the refusal and, while there are few, keep it; never fail because of it."""
-        if self._kept_rejections.take(now) > 0:
+        told = self._refusals[source.name]
+        if told.pace.take(now) > 0:
+            told.untold += 1
             return
-        log.warning("ingress.refused", source=source.name, status=401, reason=error.reason)
+        log.warning(
+            "ingress.refused",
+            source=source.name,
+            status=401,
+            reason=error.reason,
+            and_others=told.untold,
+        )
+        told.untold = 0
         rejection = _rejection(
             source,
             status=401,
@@ -304,39 +254,60 @@ class Ingress:
         )
         try:
             await self._intake.reject(rejection)
-        except StoreUnavailable as unavailable_error:
-            log.warning("ingress.rejection_not_kept", error=str(unavailable_error))
+        except StoreError as store_error:
+            log.warning("ingress.rejection_not_kept", source=source.name, error=str(store_error))
 
     async def _malformed(
         self,
         source: Source,
         pairs: list[tuple[bytes, bytes]],
         body: bytes,
-        error: PayloadError,
+        reason: str,
         now_ms: int,
-    ) -> None:
+    ) -> NoReturn:
         """Refuse a proven body that is no event, once it is kept whole: the sender may not
         send it again.
         """
-        log.warning("ingress.refused", source=source.name, status=400, reason=str(error))
+        log.warning("ingress.refused", source=source.name, status=400, reason=reason)
         try:
             await self._intake.reject(
                 _rejection(
                     source,
                     status=400,
-                    reason=str(error),
+                    reason=reason,
                     pairs=pairs,
                     body=body,
                     now_ms=now_ms,
                 )
             )
-        except StoreUnavailable as unavailable_error:
-            raise _unavailable(unavailable_error) from unavailable_error
-        raise Refusal(400, "validation_error", "The body is not an event.", detail=str(error))
+        except StoreError as error:
+            log.warning("ingress.unavailable", source=source.name, error=str(error))
+            raise refusals.unavailable(error) from error
+        raise Refusal(400, "validation_error", "The body is not an event.", detail=reason)
+
+
+async def _refuse(send: Send, refusal: Refusal, receive: Receive | None = None) -> None:
+    if receive is None:
+        await _answer(send, refusal.status, refusal.body, refusal.headers)
+        return
+    # To close with unread data resets the connection, and the client may never see the answer.
+    await _answer(send, refusal.status, refusal.body, refusal.headers, is_last=False)
+    try:
+        with Deadline(_LINGER_SECONDS):
+            while (await receive()).get("more_body", False):
+                pass
+    except (DeadlineExceeded, asyncio.CancelledError):
+        pass  # either way this request is over
+    await send({"type": "http.response.body"})
 
 
 async def _answer(
-    send: Send, status: int, body: bytes, headers: tuple[tuple[bytes, bytes], ...] = ()
+    send: Send,
+    status: int,
+    body: bytes,
+    headers: tuple[tuple[bytes, bytes], ...] = (),
+    *,
+    is_last: bool = True,
 ) -> None:
     await send(
         {
@@ -349,7 +320,14 @@ async def _answer(
             ],
         }
     )
-    await send({"type": "http.response.body", "body": body})
+    await send({"type": "http.response.body", "body": body, "more_body": not is_last})
+
+
+def _explain(error: PayloadError, headers: Mapping[bytes, bytes]) -> str:
+    encoding = headers.get(b"content-encoding", b"").decode("latin-1")
+    if encoding in ("", "identity"):
+        return str(error)
+    return f"{error}; send it as it is, without Content-Encoding: {encoding[:40]}"
 
 
 def _rejection(
@@ -372,9 +350,9 @@ def _rejection(
     )
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=256)
 def _is_credential(name: bytes) -> bool:
-    return name in _CREDENTIALS or b"secret" in name or b"password" in name
+    return _CREDENTIAL.search(name) is not None
 
 
 def _header_text(pairs: list[tuple[bytes, bytes]]) -> str:

@@ -3,9 +3,11 @@
 import asyncio
 import contextlib
 import gc
+import os
 import signal
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from types import FrameType
 
@@ -13,6 +15,7 @@ import structlog
 import uvicorn
 
 from receiver.app import Application
+from receiver.connections import Connection, Patrol
 
 log = structlog.get_logger("receiver.server")
 
@@ -20,28 +23,36 @@ BACKLOG = 2048
 
 
 class Server(uvicorn.Server):
-    """uvicorn, which tells when it is ready and refuses new work while it drains."""
+    """uvicorn, which starts and stops our application itself.
+
+    Not by the ASGI lifespan: there, an error at the start is a traceback in the log, and nothing
+    can hurry a stop.
+    """
 
     def __init__(
         self,
         app: Application,
         *,
         drain_seconds: float,
+        read_timeout_seconds: float = 10.0,
         on_ready: Callable[[], None] | None = None,
     ) -> None:
         self.app = app
+        self._drain_seconds = drain_seconds
+        self._patrol = Patrol(read_timeout_seconds)
         self._on_ready = on_ready
         super().__init__(
             uvicorn.Config(
                 app,
-                lifespan="on",
+                http=Connection,
+                lifespan="off",
                 log_config=None,
+                log_level="error",  # it warns of every request that is not HTTP
                 access_log=False,
                 server_header=False,
                 date_header=False,
                 proxy_headers=False,
                 ws="none",
-                timeout_graceful_shutdown=max(1, round(drain_seconds)),
                 backlog=BACKLOG,
             )
         )
@@ -65,22 +76,40 @@ class Server(uvicorn.Server):
                 loop.remove_signal_handler(each)
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
-        """A second signal of either kind insists; uvicorn itself listens to SIGINT only."""
+        """The first signal asks; the second one insists."""
         if self.should_exit:
-            self.force_exit = True
+            # As a crash, which loses nothing: the next start takes up what was running.
+            log.warning("server.forced", signal=signal.Signals(sig).name)
+            os._exit(1)
         super().handle_exit(sig, frame)
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start, then say so: from now on requests are accepted."""
+        """Start the application, then accept, then say so. Raises what the start raises."""
+        await self.app.start()
         await super().startup(sockets)
         _settle_garbage_collector()
-        if self.started and self._on_ready is not None:
+        if self._on_ready is not None:
             self._on_ready()
 
+    async def on_tick(self, counter: int) -> bool:
+        """Ten times a second: whether to stop."""
+        if counter % 10 == 0:
+            # uvicorn names the protocols of its own in the type of the set.
+            self._patrol.walk(self.server_state.connections, time.monotonic())  # type: ignore[arg-type]
+        return await super().on_tick(counter)
+
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
-        """Stop accepting, answer what is in flight, then drain the engine."""
+        """Stop accepting, answer what is in flight, then drain the application.
+
+        All of it within the drain timeout: requests have half of it at most, and running work
+        has what they leave.
+        """
+        begun = time.monotonic()
         self.app.ingress.is_draining = True
+        self.config.timeout_graceful_shutdown = self._drain_seconds / 2  # type: ignore[assignment]
         await super().shutdown(sockets)
+        if not self.force_exit:
+            await self.app.stop(begun + self._drain_seconds - time.monotonic())
 
 
 def _settle_garbage_collector() -> None:

@@ -1,7 +1,9 @@
 """`clarihook serve`: the server."""
 
 import asyncio
+import os
 import sys
+import threading
 from collections.abc import Coroutine
 from typing import Annotated, Any
 
@@ -9,6 +11,8 @@ import typer
 
 from receiver.cli.options import HERE, HomeOption
 from receiver.errors import UsageError
+
+_END_SECONDS = 0.5
 
 
 def serve(
@@ -47,9 +51,24 @@ def serve(
         names = ", ".join(settings.sources) or "no sources yet; add one to config/clarihook.toml"
         typer.echo(f"clarihook listens on {address_of(listener)}/hooks/ ({names})", err=True)
 
-    server = Server(app, drain_seconds=settings.server.drain_timeout.total_seconds(), on_ready=tell)
-    status = _run(run(server, listener))
+    server = Server(
+        app,
+        drain_seconds=settings.server.drain_timeout.total_seconds(),
+        read_timeout_seconds=settings.server.read_timeout.total_seconds(),
+        on_ready=tell,
+    )
+    status = _run(_serve(run(server, listener)))
     sys.exit(status)
+
+
+async def _serve(main: Coroutine[Any, Any, int]) -> int:
+    status = await main
+    # All is stored and closed. What does not end by itself now, such as the thread of a handler
+    # that hangs, may not keep the process.
+    last_resort = threading.Timer(_END_SECONDS, os._exit, (status,))
+    last_resort.daemon = True
+    last_resort.start()
+    return status
 
 
 def _run(main: Coroutine[Any, Any, int]) -> int:

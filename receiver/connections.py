@@ -1,0 +1,116 @@
+"""Connections under control: what uvicorn leaves open to clients that mean no good.
+
+uvicorn waits for ever for a request's head, takes heads of any size and answers what is not
+HTTP in plain text. What is here costs an honest request two comparisons.
+"""
+
+import asyncio
+import json
+import resource
+from collections.abc import Collection
+from typing import Any
+
+from uvicorn.protocols.http.httptools_impl import (
+    STATUS_LINE,
+    HttpToolsProtocol,
+    RequestResponseCycle,
+)
+
+MAX_HEAD_BYTES = 65_536
+"""Of a request's head, beyond the first piece that is read (at most 256 KiB)."""
+MAX_CONNECTIONS = 4096
+_OTHER_FILES = 128
+"""File descriptors kept for the database, handlers, targets and logs."""
+
+
+class Connection(HttpToolsProtocol):
+    """A client's connection."""
+
+    _head: object = None
+    """The scope of the request whose head is being read."""
+    _head_bytes = 0
+    _made_at = 0.0
+
+    @property
+    def has_request(self) -> bool:
+        """Whether a request's head has come and is not answered yet."""
+        cycle: RequestResponseCycle | None = self.cycle
+        return cycle is not None and not cycle.response_complete
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin, in the place of another one if there are too many."""
+        super().connection_made(transport)
+        self._made_at = self.loop.time()
+        if len(self.connections) > most_connections():
+            _make_room(self.connections, newest=self)
+
+    def data_received(self, data: bytes) -> None:
+        """Parse, and give up on a head without end."""
+        super().data_received(data)
+        cycle: RequestResponseCycle | None = self.cycle
+        if cycle is not None and cycle.scope is self.scope:
+            return  # the last head that was begun is complete
+        if self._head is not self.scope:
+            self._head, self._head_bytes = self.scope, 0
+            return
+        self._head_bytes += len(data)
+        if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
+            self._refuse(431, "headers_too_large", f"A head has at most {MAX_HEAD_BYTES} bytes.")
+
+    def send_400_response(self, msg: str) -> None:
+        """Answer what is not HTTP in the form of all other errors."""
+        self._refuse(400, "validation_error", msg)
+
+    def _refuse(self, status: int, error: str, message: str) -> None:
+        body = json.dumps({"error": error, "message": message}).encode()
+        self.transport.write(
+            b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
+            % (STATUS_LINE[status], len(body), body)
+        )
+        self.transport.close()
+
+
+class Patrol:
+    """Ends connections on which nothing gets on: looks at all of them, every second or so.
+
+    A connection that waits for the head of a request, or for its client to take the answers, is
+    cut off after `limit_seconds`. How long a body may take is for ingress to say, and how long
+    a connection may be idle for uvicorn.
+    """
+
+    def __init__(self, limit_seconds: float) -> None:
+        self._limit = limit_seconds
+        self._since: dict[tuple[Connection, Any], float] = {}
+
+    def walk(self, connections: Collection[Connection], now: float) -> None:
+        """Look at the connections; `now` is in seconds, of any clock that only goes on."""
+        since: dict[tuple[Connection, Any], float] = {}
+        for connection in list(connections):
+            if connection.has_request and not connection.flow.write_paused:
+                continue
+            # While the last request is still the same one, it has been waiting all the time.
+            key = (connection, connection.cycle)
+            since[key] = self._since.get(key, now)
+            if now - since[key] > self._limit:
+                connection.transport.abort()
+        self._since = since
+
+
+def most_connections() -> int:
+    """How many connections there may be: as many as the process may open files, or nearly."""
+    files, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return min(MAX_CONNECTIONS, max(files - _OTHER_FILES, files // 2))
+
+
+def _make_room(connections: Collection[Any], *, newest: Connection) -> None:
+    """Cut off the connection that has sent nothing for the longest; if all are busy, the newest.
+
+    So who opens thousands of connections and says nothing shuts out nobody but themselves.
+    """
+    silent = [
+        each
+        for each in connections
+        if not each.has_request and each is not newest and not each.transport.is_closing()
+    ]
+    oldest = min(silent, key=lambda each: (each.cycle is not None, each._made_at), default=newest)
+    oldest.transport.abort()
