@@ -1,6 +1,6 @@
 """Runs a call to its end: credentials, attempts, waits, deadline. One code for both clients."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Generic, TypeVar
 from urllib.parse import urlencode
@@ -16,6 +16,7 @@ from claribi.errors import (
     ApiStatusError,
     AuthenticationError,
     ClariBIError,
+    ConfigurationError,
     ConnectError,
     DecodeError,
     OutcomeUnknownError,
@@ -67,6 +68,14 @@ class Engine:
 
 
 _ANONYMOUS = Anonymous()
+_AMBIGUOUS = frozenset({Failure.LOST, Failure.GATEWAY, Failure.INTERNAL})
+
+
+def _json_bytes(body: Mapping[str, Any]) -> bytes:
+    try:
+        return pydantic_core.to_json(body)
+    except ValueError as error:
+        raise ConfigurationError(f"the body can't be sent as JSON: {error}") from None
 
 
 class _Run(Generic[T]):
@@ -81,7 +90,7 @@ class _Run(Generic[T]):
         self._attempt = 0
         self._failures = 0
         self._is_renewed = False
-        self._was_lost = False
+        self._may_have_happened = False
         self._started_at = engine.shared.clock.time()
         timeout = engine.options.timeout
         self._read_seconds = timeout.query_seconds if call.is_query else timeout.read_seconds
@@ -89,7 +98,7 @@ class _Run(Generic[T]):
         self._ends_at = engine.shared.clock.monotonic() + total
         query = urlencode(query_of(call.params))
         self._url = engine.shared.base_url + call.path + (f"?{query}" if query else "")
-        self._content = None if call.json is None else pydantic_core.to_json(call.json)
+        self._content = None if call.json is None else _json_bytes(call.json)
 
     async def to_end(self) -> T:
         while True:
@@ -102,7 +111,6 @@ class _Run(Generic[T]):
                 text = f"could not be sent: {error}"
                 await self._recover(Failure.NOT_SENT, ConnectError(text, request=self._info))
             except LostError as error:
-                self._was_lost = True
                 cls = RequestTimeoutError if error.timed_out else TransportError
                 text = f"sent, but no answer: {error}"
                 await self._recover(Failure.LOST, cls(text, request=self._info))
@@ -150,8 +158,9 @@ class _Run(Generic[T]):
         )
 
     def _is_gone(self, reply: Reply) -> bool:
-        # A DELETE whose first answer was lost and that is now not found has done its work.
-        return self._call.method == "DELETE" and reply.status == 404 and self._was_lost
+        # A DELETE that may have happened, and now finds nothing, has done its work.
+        is_repeated = self._call.method == "DELETE" and self._may_have_happened
+        return is_repeated and reply.status == 404
 
     async def _refused(self, reply: Reply, header: AuthHeader | None) -> None:
         error = error_of(reply, self._info, self._shared.clock.time())
@@ -169,6 +178,7 @@ class _Run(Generic[T]):
     async def _recover(self, failure: Failure, error: ClariBIError) -> None:
         """Wait for the next attempt; raises when there is none."""
         self._failures += 1
+        self._may_have_happened |= failure in _AMBIGUOUS
         verdict = decide(
             self._call.kind,
             failure,

@@ -23,6 +23,13 @@ class Body(Model):
             text = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
             raise ConfigurationError(f"{cls.__name__}: {text}") from None
 
+    def to_dict(self) -> dict[str, Any]:
+        """The JSON object to send: only what was given; raises ConfigurationError."""
+        try:
+            return super().to_dict()
+        except ValueError as error:
+            raise ConfigurationError(f"{type(self).__name__} can't be sent: {error}") from None
+
 
 class LoginRequest(Body):
     """`POST auth/login/`."""

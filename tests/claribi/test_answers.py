@@ -177,7 +177,9 @@ def test_token_expired_is_an_authentication_error() -> None:
 # Bodies over the network
 
 
-@pytest.mark.parametrize("location", ["http://127.0.0.1:9/", "/", "http://[", "http://x:99999999/", ""])
+@pytest.mark.parametrize(
+    "location", ["http://127.0.0.1:9/", "/", "http://[", "http://x:99999999/", ""]
+)
 def test_redirect_is_an_error_with_a_hint(
     location: str, face: Face, scripted: tuple[str, Scripted]
 ) -> None:

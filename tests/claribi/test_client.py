@@ -231,6 +231,15 @@ def test_raw_requests(face: Face, stage: Stage) -> None:
             face.run(lambda method=method, path=path: client.raw.request(method, path))
 
 
+def test_body_that_is_no_json_is_refused(face: Face, stage: Stage) -> None:
+    client = face.client(**stage.key)
+    with pytest.raises(ConfigurationError, match="can't be sent"):
+        face.run(lambda: client.raw.request("POST", "reports/", json={"x": object()}))
+    with pytest.raises(ConfigurationError, match="can't be sent"):
+        face.run(lambda: client.dashboards.create(name="x", extra={"y": object()}))
+    assert stage.seen == []
+
+
 def test_deleted_says_how(face: Face, stage: Stage) -> None:
     assert repr(face.run(lambda: face.client(**stage.key).reports.delete(1))) == (
         "Deleted(already_gone=False)"

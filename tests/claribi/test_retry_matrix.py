@@ -103,11 +103,20 @@ def test_login_is_sent_twice_at_most_when_its_answer_is_lost(face: Face, stage: 
     assert transport.sent == 2
 
 
-def test_delete_that_finds_nothing_the_second_time_has_succeeded(face: Face, stage: Stage) -> None:
-    lost_after = next(fault for fault in LOST if fault.is_done)
-    client = face.client(**stage.key, transport=transport_for(face, [lost_after]))
+@pytest.mark.parametrize(
+    "fault", [LOST[1], *(answered(status, is_done=True) for status in (500, 502, 504))], ids=str
+)
+def test_delete_that_finds_nothing_the_second_time_has_succeeded(
+    fault: Fault, face: Face, stage: Stage
+) -> None:
+    client = face.client(**stage.key, transport=transport_for(face, [fault]))
     assert face.run(lambda: client.reports.delete(1)).already_gone
-    client = face.client(**stage.key)
+
+
+def test_delete_of_what_is_not_there_fails(face: Face, stage: Stage) -> None:
+    """Also when the first attempt surely did nothing."""
+    transport = transport_for(face, [None, None, answered(429)])
+    client = face.client(**stage.key, transport=transport)
     other = face.run(client.reports.list)[-1].id
     assert not face.run(lambda: client.reports.delete(other)).already_gone
     with pytest.raises(NotFoundError):
