@@ -3,7 +3,7 @@
 import asyncio
 import signal
 import time
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
@@ -34,11 +34,9 @@ async def run(
     Raises ClarihookError if an event or a message did not arrive.
     """
     stop = asyncio.Event()
-    insist: list[Callable[[], None]] = []
     begun = time.monotonic()
-    with _signals(stop, insist), open_folder(home) as folder:
+    with _signals(stop), open_folder(home) as folder:
         async with open_world(folder, handlers) as world:
-            insist.append(world.insist)
             _introduce(world, say)
             narrator = Narrator(world, say)
             await _until(_tell(narrator, once=once, every_seconds=every_seconds), stop, world)
@@ -50,18 +48,11 @@ async def run(
 
 
 @contextmanager
-def _signals(stop: asyncio.Event, insist: list[Callable[[], None]]) -> Iterator[None]:
-    """The first signal asks to stop, a second one not to wait for what is in flight."""
+def _signals(stop: asyncio.Event) -> Iterator[None]:
+    """SIGINT and SIGTERM ask to stop, which takes a few seconds at most: asking twice is no use."""
     loop = asyncio.get_running_loop()
-
-    def receive() -> None:
-        if stop.is_set():
-            for call in insist:
-                call()
-        stop.set()
-
     for each in (signal.SIGINT, signal.SIGTERM):
-        loop.add_signal_handler(each, receive)
+        loop.add_signal_handler(each, stop.set)
     try:
         yield
     finally:

@@ -37,14 +37,8 @@ class World:
     receiver_origin: str
     inbox: Inbox
     inbox_origin: str
-    servers: tuple["_Quiet | _Receiver", ...]
     tasks: tuple[asyncio.Task[None], ...]
     """One per server; none ends before the world is closed, unless its server breaks."""
-
-    def insist(self) -> None:
-        """Stop waiting for what is in flight."""
-        for server in self.servers:
-            server.force_exit = True
 
 
 class _Quiet(uvicorn.Server):
@@ -115,7 +109,6 @@ async def open_world(home: Path, handlers: Mapping[str, str]) -> AsyncIterator[W
             receiver_origin=receiver_at,
             inbox=inbox,
             inbox_origin=inbox_at,
-            servers=tuple(servers),
             tasks=tuple(tasks),
         )
 
