@@ -116,8 +116,13 @@ WHERE
     id > :after
     AND id < :before
     AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
-    AND (:types IS NULL OR EXISTS (SELECT 1 FROM json_each(:types) WHERE type GLOB value))
-    AND (:sources IS NULL OR EXISTS (SELECT 1 FROM json_each(:sources) WHERE source GLOB value))
+    -- Named whole: json_each has columns `id` and `type` of its own.
+    AND (:types IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
+    ))
+    AND (:sources IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
+    ))
     AND (:states IS NULL OR EXISTS (
         SELECT 1
         FROM deliveries AS latest
