@@ -7,12 +7,12 @@ while there is room; all else is claimed from the store when it is due.
 import asyncio
 import time
 from collections.abc import Iterable, Mapping, Sequence
-from functools import partial
 
 import structlog
 
 from receiver.dispatch.lane import Lane, Postpone
-from receiver.errors import LeaseLost
+from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
+from receiver.errors import StoreUnavailable
 from receiver.model import DeliveryId, State, format_delivery_id
 from receiver.store.base import Claim, Finish, Store
 from receiver.store.workers import HEARTBEAT_SECONDS
@@ -21,7 +21,10 @@ log = structlog.get_logger("receiver.dispatch")
 
 POLL_SECONDS = 0.2
 """How soon work that another process added, or that has come due, is noticed."""
-_FINISH_AGAIN_SECONDS = 1.0
+CANCEL_SECONDS = 1.0
+"""At a stop, how long a run that was cancelled may take to end."""
+STORE_SECONDS = 2.0
+"""At a stop, how long the store is waited for if it is full or locked."""
 
 
 class Dispatcher:
@@ -30,15 +33,19 @@ class Dispatcher:
     def __init__(self, store: Store, lanes: Iterable[Lane]) -> None:
         self._store = store
         self._lanes = {lane.name: lane for lane in lanes}
+        self._recorder = Recorder(store, self._on_recorded)
         self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
+        self._reserved = 0
+        self._none_reserved = asyncio.Event()
         self._wake = asyncio.Event()
-        self._loops: list[asyncio.Task[None]] = []
+        self._claiming: asyncio.Task[None] | None = None
+        self._beating: asyncio.Task[None] | None = None
         self._is_stopping = False
-        self._given_back: list[DeliveryId] = []
-        self._unrecorded = 0
-        self._all_recorded = asyncio.Event()
+        self._unrun: list[DeliveryId] = []
         self.backlog = 0
         """Deliveries that wait or run, as far as this process knows."""
+        self.without_lane: dict[str, int] = {}
+        """Deliveries that wait for a handler or target that is not there (any more), by name."""
 
     @property
     def running(self) -> int:
@@ -52,36 +59,79 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to claim."""
         self.backlog = await self._store.backlog()
-        self._loops = [
-            asyncio.create_task(self._claim_forever(), name="dispatch-claim"),
-            asyncio.create_task(self._beat_forever(), name="dispatch-heartbeat"),
-        ]
+        await self._count_without_lane()
+        for name, waiting in self.without_lane.items():
+            log.warning(
+                "dispatch.nobody_runs",
+                name=name,
+                deliveries=waiting,
+                remedy="bring back the handler or target of that name, or discard them",
+            )
+        self._claiming = asyncio.create_task(self._claim_forever(), name="dispatch-claim")
+        self._beating = asyncio.create_task(self._beat_forever(), name="dispatch-heartbeat")
 
     async def stop(self, drain_seconds: float) -> int:
-        """Stop claiming, wait for what runs, give back what does not end in time; how many."""
+        """Stop claiming, wait for what runs, give back what does not end in time; how many.
+
+        A run that does not end when it is cancelled is left behind: its attempt counts, and
+        whoever opens the store next tries it again.
+        """
         self._is_stopping = True
-        for loop in self._loops:
-            loop.cancel()
-        await asyncio.gather(*self._loops, return_exceptions=True)
+        self._wake.set()
+        give_up_at = asyncio.get_running_loop().time() + drain_seconds
+        await self._take_no_more()
         if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=drain_seconds)
-        for task in self._tasks.values():
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(list(self._tasks.values()), timeout=drain_seconds)
-        # Cancelled before its first step, a task never came to put itself on the list.
-        self._given_back += [each for each, task in self._tasks.items() if task.done()]
-        if self._unrecorded:
-            self._all_recorded.clear()
-            async with asyncio.timeout(drain_seconds):
-                await self._all_recorded.wait()
-        if self._given_back:
-            await self._store.release(self._given_back)
-        return len(self._given_back)
+            left_seconds = max(0.0, give_up_at - asyncio.get_running_loop().time())
+            await asyncio.wait(list(self._tasks.values()), timeout=left_seconds)
+        given_back = await self._cut_off()
+        await self._tell_the_store(given_back)
+        if self._beating is not None:  # until now: what runs keeps its lease
+            self._beating.cancel()
+            await asyncio.gather(self._beating, return_exceptions=True)
+        return len(given_back)
 
     def wake(self) -> None:
         """There is new work in the store."""
         self._wake.set()
+
+    # -- stopping -----------------------------------------------------------------------------
+
+    async def _take_no_more(self) -> None:
+        """Wait for claims and hand-overs that are under way: cut short, they would be nobody's.
+
+        It takes as long as a commit, or a little longer if the store is out.
+        """
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                if self._claiming is not None:
+                    await asyncio.wait([self._claiming])
+                while self._reserved:
+                    self._none_reserved.clear()
+                    await self._none_reserved.wait()
+        except TimeoutError:
+            log.error("dispatch.claims_left_behind", reserved=self._reserved)
+
+    async def _cut_off(self) -> list[DeliveryId]:
+        """Cancel what still runs; all that has to be given back."""
+        running = dict(self._tasks)
+        for task in running.values():
+            task.cancel()
+        if running:
+            await asyncio.wait(list(running.values()), timeout=CANCEL_SECONDS)
+        left = [format_delivery_id(each) for each, task in running.items() if not task.done()]
+        if left:
+            log.error("dispatch.runs_left_behind", delivery_ids=left)
+        return self._unrun + [each for each, task in running.items() if task.cancelled()]
+
+    async def _tell_the_store(self, given_back: list[DeliveryId]) -> None:
+        try:
+            async with asyncio.timeout(STORE_SECONDS):
+                await self._recorder.all_recorded()
+                if given_back:
+                    await self._recorder.give_back(given_back)
+        except TimeoutError:
+            # Their claims stand, so the next start takes them up and tries them again.
+            log.error("dispatch.not_recorded", deliveries=self._recorder.unrecorded)
 
     # -- handed over by ingress ---------------------------------------------------------------
 
@@ -94,19 +144,24 @@ class Dispatcher:
                 return False
         for lane in lanes:
             lane.running += 1
+        self._reserved += len(lanes)
         return True
 
     def give_up(self, lanes: Sequence[Lane]) -> None:
         """Return reserved places unused."""
         for lane in lanes:
             self._leave(lane)
+        self._settle(len(lanes))
 
     def start_reserved(self, lane: Lane, claim: Claim) -> None:
         """Run a delivery that is claimed already, in its reserved place."""
-        # Held here until it has run: the loop itself holds tasks only weakly.
-        self._tasks[claim.delivery_id] = asyncio.get_running_loop().create_task(
-            self._run(lane, claim)
-        )
+        self._start(lane, claim)
+        self._settle(1)
+
+    def _settle(self, places: int) -> None:
+        self._reserved -= places
+        if not self._reserved:
+            self._none_reserved.set()
 
     def _leave(self, lane: Lane) -> None:
         if lane.room == 0:  # there may be more of it in the store
@@ -116,20 +171,23 @@ class Dispatcher:
     # -- claimed from the store ---------------------------------------------------------------
 
     async def _claim_forever(self) -> None:
-        while True:
+        while not self._is_stopping:
+            self._wake.clear()  # before the round, or what it can't see yet would be missed
+            pause = POLL_SECONDS
             try:
-                more = await self._claim_round()
+                if await self._claim_round():
+                    continue
+            except StoreUnavailable as error:
+                self._recorder.note_outage(error)
+                pause = AGAIN_SECONDS
             except Exception:
-                # The store may be locked or full for now; what is due stays due.
                 log.exception("dispatch.claim_failed")
-                more = False
-            if not more:
-                self._wake.clear()
-                try:
-                    async with asyncio.timeout(POLL_SECONDS):
-                        await self._wake.wait()
-                except TimeoutError:
-                    pass
+                pause = AGAIN_SECONDS
+            try:
+                async with asyncio.timeout(pause):
+                    await self._wake.wait()
+            except TimeoutError:
+                pass
 
     async def _claim_round(self) -> bool:
         """Claim once for every lane with room; whether there may be more to claim at once."""
@@ -148,9 +206,9 @@ class Dispatcher:
             for claim in claims:
                 wants[claim.name] -= 1
             for name, unused in wants.items():
-                self.give_up([self._lanes[name]] * unused)
+                self._lanes[name].running -= unused
         for claim in claims:
-            self.start_reserved(self._lanes[claim.name], claim)
+            self._start(self._lanes[claim.name], claim)
         return any(unused == 0 for unused in wants.values())
 
     def _may_claim(self, lane: Lane) -> bool:
@@ -184,45 +242,35 @@ class Dispatcher:
 
     # -- running ------------------------------------------------------------------------------
 
+    def _start(self, lane: Lane, claim: Claim) -> None:
+        if self._is_stopping:
+            self._unrun.append(claim.delivery_id)
+            self._leave(lane)
+            return
+        # Held here until it has run: the loop itself holds tasks only weakly.
+        self._tasks[claim.delivery_id] = asyncio.get_running_loop().create_task(
+            self._run(lane, claim)
+        )
+
     async def _run(self, lane: Lane, claim: Claim) -> None:
         try:
             finish = await lane.run(claim)
         except Postpone as postponed:
-            await self._postpone(claim, postponed.seconds)
-        except asyncio.CancelledError:
-            if not self._is_stopping:
+            await self._recorder.give_back([claim.delivery_id], after_seconds=postponed.seconds)
+        except asyncio.CancelledError as error:
+            if self._is_stopping:
                 raise
-            self._given_back.append(claim.delivery_id)
+            self._recorder.record_fault(claim, error)
+        except Exception as error:  # a task's border: nobody else would hear of it
+            self._recorder.record_fault(claim, error)
         else:
-            self._record(claim, finish)
+            self._recorder.record(claim, finish)
         finally:
             self._tasks.pop(claim.delivery_id, None)
             self._leave(lane)
 
-    async def _postpone(self, claim: Claim, seconds: float) -> None:
-        due_ms = int((time.time() + seconds) * 1000)
-        await self._store.release([claim.delivery_id], due_ms=due_ms)
-
-    def _record(self, claim: Claim, finish: Finish) -> None:
-        self._unrecorded += 1
-        self._store.finish(finish, partial(self._recorded, claim, finish))
-
-    def _recorded(self, claim: Claim, finish: Finish, error: BaseException | None) -> None:
-        """The end of an attempt is committed, or could not be."""
-        if error is not None and not isinstance(error, LeaseLost):
-            # Full or locked for now. The attempt is over and must be told: try until it is.
-            log.error("delivery.not_recorded", delivery_id=claim.delivery_id, error=str(error))
-            asyncio.get_running_loop().call_later(
-                _FINISH_AGAIN_SECONDS,
-                self._store.finish, finish, partial(self._recorded, claim, finish),
-            )  # fmt: skip
-            return
-        self._unrecorded -= 1
-        if not self._unrecorded:
-            self._all_recorded.set()
-        if error is not None:
-            log.warning("delivery.lease_lost", delivery_id=claim.delivery_id, error=str(error))
-            return
+    def _on_recorded(self, claim: Claim, finish: Finish) -> None:
+        """The end of an attempt is committed."""
         if finish.state.is_final:
             self.backlog -= 1
         self.backlog += sum(len(staged.deliveries) for staged in finish.messages)
@@ -237,12 +285,22 @@ class Dispatcher:
             try:
                 rescued = await self._store.heartbeat()
                 self.backlog = await self._store.backlog() + len(self._tasks)
+                if self.without_lane:
+                    await self._count_without_lane()
+            except StoreUnavailable as error:
+                self._recorder.note_outage(error)
             except Exception:
                 log.exception("dispatch.heartbeat_failed")
             else:
                 if rescued:
                     log.warning("dispatch.rescued", deliveries=rescued)
                     self._wake.set()
+
+    async def _count_without_lane(self) -> None:
+        waiting = await self._store.waiting()
+        self.without_lane = {
+            name: count for name, count in waiting.items() if name not in self._lanes
+        }
 
 
 def _log_failure(claim: Claim, finish: Finish) -> None:

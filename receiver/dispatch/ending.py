@@ -1,5 +1,6 @@
 """How an attempt ends: what its outcome means for the delivery's state."""
 
+import math
 import random
 import time
 from collections.abc import Callable, Mapping
@@ -48,7 +49,7 @@ class Ending:
             self._duration_ms(),
             State.SUCCEEDED,
             Outcome.DELIVERED,
-            reason=reason,
+            reason=None if reason is None else self._text(reason),
             key=self._claim.key,
             messages=messages,
             values=values or {},
@@ -78,7 +79,7 @@ class Ending:
                 traceback=traceback,
                 status_code=status_code,
             )
-        if after_seconds is None:
+        if after_seconds is None or math.isnan(after_seconds):
             after_seconds = retry_delay(
                 self._rules.schedule_seconds,
                 tries,
@@ -93,6 +94,19 @@ class Ending:
             due=due,
             traceback=traceback,
             status_code=status_code,
+        )
+
+    def cut_off(self, error_class: str, error: str) -> Finish:
+        """A stop cut it short after it began: it may have had its effect, and goes on at once.
+
+        Even at the last attempt: a stop makes nothing dead.
+        """
+        return self._finish(
+            State.RETRYING,
+            outcome=Outcome.UNKNOWN,
+            error_class=error_class,
+            error=error,
+            due=time.time(),
         )
 
     def dead(
@@ -125,7 +139,6 @@ class Ending:
         traceback: str | None = None,
         status_code: int | None = None,
     ) -> Finish:
-        redact = self._rules.redact
         return Finish(
             self._claim.delivery_id,
             self._claim.attempt,
@@ -134,13 +147,26 @@ class Ending:
             state,
             outcome,
             due_ms=None if due is None else int(due * 1000),
-            reason=None if reason is None else redact(reason)[:MAX_ERROR_CHARS],
-            error_class=error_class,
-            error=redact(error)[:MAX_ERROR_CHARS],
-            traceback=None if traceback is None else redact(traceback),
+            reason=None if reason is None else self._text(reason),
+            error_class=storable(error_class),
+            error=self._text(error),
+            traceback=None if traceback is None else storable(self._rules.redact(traceback)),
             status_code=status_code,
             key=self._claim.key,
         )
 
+    def _text(self, text: str) -> str:
+        return storable(self._rules.redact(text))[:MAX_ERROR_CHARS]
+
     def _duration_ms(self) -> float:
         return (time.perf_counter() - self._begun) * 1000
+
+
+def storable(text: str) -> str:
+    """The text without what a database can't hold: lone surrogates (a file name in an error
+    has them) and, for PostgreSQL, NUL.
+
+    >>> storable("no file caf\udce9")
+    'no file caf?'
+    """
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

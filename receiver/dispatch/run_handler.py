@@ -6,11 +6,11 @@ import time
 import traceback
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 from receiver.deadline import Deadline, DeadlineExceeded
-from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.ending import Ending, RetryRules, storable
 from receiver.errors import Reject, Retry, Skip
 from receiver.model import Message, NewDelivery
 from receiver.registry import Context, Handler, Resources, SchemaError
@@ -48,25 +48,35 @@ class HandlerRunner:
         try:
             argument = self.handler.parse(claim.event)
             await self._call(argument, context)
-        except SchemaError as error:
-            return ending.dead("SchemaError", str(error), reason=SchemaError.reason)
-        except Reject as signal:
-            return ending.dead("Reject", signal.reason or "rejected by the handler")
-        except Retry as signal:
-            error_text = signal.reason or "the handler asked to run again"
-            return ending.failed("Retry", error_text, after_seconds=signal.after_seconds)
         except Skip as signal:
             reason = f"skipped: {signal.reason}" if signal.reason else "skipped"
-        except DeadlineExceeded:
-            limit = f"{self.timeout_seconds:g} s"
-            return ending.failed("TimeoutError", f"the handler did not end within {limit}")
-        except Exception as error:
-            return ending.failed(type(error).__name__, str(error), traceback=_shown(error))
+        except (KeyboardInterrupt, GeneratorExit):
+            raise
+        except BaseException as error:  # a handler that calls sys.exit() ends only itself
+            if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                raise
+            return self._failed(ending, error)
         return ending.succeeded(
             reason=reason,
             messages=stage(context.staged, self.target_deliveries),
             values=context.staged_values,
         )
+
+    def _failed(self, ending: Ending, error: BaseException) -> Finish:
+        """How an attempt ends that raised."""
+        match error:
+            case SchemaError():
+                return ending.dead("SchemaError", str(error), reason=SchemaError.reason)
+            case Reject():
+                return ending.dead("Reject", error.reason or "rejected by the handler")
+            case Retry():
+                text = error.reason or "the handler asked to run again"
+                return ending.failed("Retry", text, after_seconds=error.after_seconds)
+            case DeadlineExceeded():
+                text = f"the handler did not end within {self.timeout_seconds:g} s"
+                return ending.failed("TimeoutError", text)
+        text = _text_of(error)
+        return ending.failed(type(error).__name__, text, traceback=_shown(error))
 
     async def _call(self, argument: Any, context: Context) -> None:
         arguments = (argument, context) if self.handler.wants_context else (argument,)
@@ -78,10 +88,17 @@ class HandlerRunner:
 
     async def _call_in_thread(self, arguments: Sequence[Any]) -> None:
         """Run a sync handler. A thread can't be cut off: its place stays taken until it ends."""
-        call = functools.partial(self.handler.func, *arguments)
-        begun = time.monotonic()
-        await asyncio.wrap_future(self.threads.submit(call))
-        if time.monotonic() - begun > self.timeout_seconds:
+        running = self.threads.submit(_timed, functools.partial(self.handler.func, *arguments))
+        try:
+            error, seconds = await asyncio.shield(asyncio.wrap_future(running))
+        except asyncio.CancelledError:
+            if not _is_cancelled() or running.cancel():
+                raise
+            # Under way: a stop gives it the last moments to end, a second cancellation does not.
+            error, seconds = await asyncio.wrap_future(running)
+        if error is not None:
+            raise error
+        if seconds > self.timeout_seconds:
             raise DeadlineExceeded
 
 
@@ -89,10 +106,44 @@ def stage(
     messages: Sequence[Message], target_deliveries: TargetDeliveries
 ) -> tuple[StagedMessage, ...]:
     """What a run said, each message with one delivery per target."""
-    return tuple(StagedMessage(message, target_deliveries(message.channel)) for message in messages)
+    return tuple(
+        StagedMessage(_storable(message), target_deliveries(message.channel))
+        for message in messages
+    )
 
 
-def _shown(error: Exception) -> str:
+def _storable(message: Message) -> Message:
+    return replace(message, title=storable(message.title), body=storable(message.body))
+
+
+def _timed(call: Callable[[], Any]) -> tuple[BaseException | None, float]:
+    """What the call raised and how long it took; waiting for a free thread does not count.
+
+    Returned, not raised: a future can't hold a StopIteration, and whoever awaits it would wait
+    for ever.
+    """
+    begun = time.monotonic()
+    try:
+        call()
+    except BaseException as error:
+        return error, time.monotonic() - begun
+    return None, time.monotonic() - begun
+
+
+def _is_cancelled() -> bool:
+    """Whether it is this task that somebody cancels, not something that it waited for."""
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0
+
+
+def _text_of(error: BaseException) -> str:
+    try:
+        return str(error)
+    except Exception:
+        return "(its text can't be made)"
+
+
+def _shown(error: BaseException) -> str:
     """The traceback from the handler's own frame on; a long one keeps its end."""
     frames = error.__traceback__
     while frames is not None and frames.tb_frame.f_code.co_filename == __file__:

@@ -1,5 +1,6 @@
 """Sends one claimed message to its target, and says how it ended."""
 
+import asyncio
 from dataclasses import dataclass
 
 from receiver.dispatch.ending import Ending, RetryRules
@@ -21,10 +22,17 @@ class TargetRunner:
     rules: RetryRules
 
     async def __call__(self, claim: Claim) -> Finish:
-        """Send the message once. Raises Postpone if the target could not even begin."""
+        """Send the message once. Raises Postpone if the target could not even begin.
+
+        At a stop it ends by itself: with an attempt whose outcome is unknown.
+        """
         assert claim.message is not None, "a target's delivery has a message"
         ending = Ending(claim, self.rules)
-        result = await self.target.send(claim.message)
+        try:
+            result = await self.target.send(claim.message)
+        except asyncio.CancelledError:
+            # Not given back as unrun: what was on its way may have arrived.
+            return ending.cut_off("Stopped", "cut off by a stop; it may have arrived")
         if result.error_class in _NOT_BEGUN:
             raise Postpone(result.retry_after_seconds or _WAIT_SECONDS)
         return self._finish(ending, result)

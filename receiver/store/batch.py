@@ -25,12 +25,20 @@ _NO_ROW: BatchRow = ("", *(0,) * 10)
 
 _OUTAGES = {
     "SQLITE_FULL": "the disk is full; free some space",
+    "SQLITE_IOERR_SHMSIZE": "the disk is full; free some space",
+    "SQLITE_IOERR_NOMEM": "memory is exhausted",
     "SQLITE_BUSY": "the database is locked by another program; end it",
     "SQLITE_LOCKED": "the database is locked by another program; end it",
+    "SQLITE_PROTOCOL": "the database is locked by another program; end it",
     "SQLITE_NOMEM": "memory is exhausted",
     "SQLITE_READONLY": "the database is read-only; check its permissions",
     "SQLITE_CANTOPEN": "the database can't be opened; check its folder's permissions",
 }
+"""Faults that pass, each with its remedy."""
+
+_FATAL = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
+"""After a failed fsync nobody knows what is on the disk, and trying again would hide it
+(https://lwn.net/Articles/752063/): the process has to end and start anew."""
 
 
 class BatchWriter:
@@ -55,8 +63,8 @@ class BatchWriter:
     def apply(self, batch: Sequence[Operation]) -> None:
         """Commit the batch, or set each operation's `error`; raises nothing of SQLite's.
 
-        A batch that fails because of one operation is tried again one by one, so that the
-        fault stays with the one that has it.
+        A batch that fails because of one operation is tried again in halves, so that the fault
+        stays with the one that has it.
         """
         try:
             self._transaction(batch)
@@ -64,12 +72,23 @@ class BatchWriter:
             self._roll_back()
             refusal = self._refusal(error)
             if refusal is None and len(batch) > 1:
-                for operation in batch:
-                    operation.error = None
-                    self.apply([operation])
+                self._apply_in_halves(batch)
                 return
             for operation in batch:
-                operation.error = refusal or _as_store_error(error)
+                # One exception each: who raises it adds its own frames to it.
+                operation.error = (
+                    _as_store_error(error) if refusal is None else StoreUnavailable(refusal)
+                )
+
+    def _apply_in_halves(self, batch: Sequence[Operation]) -> None:
+        for operation in batch:
+            operation.error = None
+            if isinstance(operation, RecordOperation):
+                # It may have been the duplicate of one that is rolled back now.
+                operation.result = operation.fresh
+        middle = len(batch) // 2
+        self.apply(batch[:middle])
+        self.apply(batch[middle:])
 
     def _transaction(self, batch: Sequence[Operation]) -> None:
         if self._failed is not None:
@@ -124,7 +143,7 @@ class BatchWriter:
             row = self._db.execute(
                 self._q["find_dedupe_key"], (event.source, event.dedupe_key)
             ).fetchone()
-            if row[0] != event.id:
+            if row is not None and row[0] != event.id:
                 operation.result = Recorded(row[0], True, 0, ())
 
     def _find_lost(self, successes: Sequence[FinishOperation]) -> None:
@@ -152,25 +171,31 @@ class BatchWriter:
 
     def _roll_back(self) -> None:
         # SQLite has already rolled back by itself after some errors (disk full, I/O).
-        if self._db.in_transaction:
+        if not self._db.in_transaction:
+            return
+        try:
             self._db.execute("ROLLBACK")
+        except sqlite3.Error as error:
+            # Else the next batch would be written, and acknowledged, in a transaction that
+            # nobody commits.
+            self._fail(error)
 
-    def _refusal(self, error: BaseException) -> StoreUnavailable | None:
-        """What to answer when the fault is the machine's, not the operation's."""
-        if self._failed is None and not isinstance(error, sqlite3.Error):
-            return None
-        name = getattr(error, "sqlite_errorname", None) or ""
-        if self._failed is None and name.startswith("SQLITE_IOERR"):
-            # After a failed fsync nobody knows what is on the disk; trying again would hide it
-            # (https://lwn.net/Articles/752063/). The process has to end and start anew.
+    def _fail(self, error: BaseException) -> None:
+        if self._failed is None:
             self._failed = error
             self._on_fatal(error)
+
+    def _refusal(self, error: BaseException) -> str | None:
+        """What to answer when the fault is the machine's, not the operation's."""
+        name = ""
+        if isinstance(error, sqlite3.Error):
+            name = getattr(error, "sqlite_errorname", None) or ""
+        outage = next((_OUTAGES[each] for each in _OUTAGES if name.startswith(each)), None)
+        if outage is None and name.startswith(_FATAL):
+            self._fail(error)
         if self._failed is not None:
-            return StoreUnavailable(f"the store failed: {self._failed}")
-        for prefix, remedy in _OUTAGES.items():
-            if name.startswith(prefix):
-                return StoreUnavailable(f"store: {remedy} ({error})")
-        return None
+            return f"the store failed: {self._failed}"
+        return None if outage is None else f"store: {outage} ({error})"
 
 
 def _is_plain(finish: Finish) -> bool:

@@ -79,18 +79,12 @@ def _insert_replayed(
     now_ms: int,
     next_number: Callable[[], int],
 ) -> None:
-    keyed: list[int] = []
     for event_id, made in deliveries:
         for new in made:
-            number = next_number()
             db.execute(
                 queries["insert_replayed_delivery"],
-                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, number),
+                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, next_number()),
             )
-            if new.key is not None:
-                keyed.append(number)
-    if keyed:
-        db.execute(queries["queue_behind_key"], (json.dumps(keyed),))
 
 
 def retry(

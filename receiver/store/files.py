@@ -1,5 +1,6 @@
 """The database's files: their permissions, and the lock that says who owns them."""
 
+import contextlib
 import fcntl
 import os
 from pathlib import Path
@@ -33,9 +34,10 @@ class OwnerLock:
         except BlockingIOError:
             os.close(fd)
             return False
-        os.ftruncate(fd, 0)
-        os.write(fd, f"{os.getpid()}\n".encode())
         self._fd = fd
+        with contextlib.suppress(OSError):  # a full disk; the number only serves messages
+            os.ftruncate(fd, 0)
+            os.write(fd, f"{os.getpid()}\n".encode())
         return True
 
     def owner_pid(self) -> int | None:

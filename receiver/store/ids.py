@@ -52,21 +52,22 @@ class Numbers:
     """Gives numbers that no other worker of the database gives, each larger than the last.
 
     41 bits of time, 10 of the worker's id, 12 of a count: whoever records an event knows its
-    number before the database does, and numbers of several workers sort by time.
+    number before the database does, and numbers of several workers sort by time. For one
+    thread: of a worker's two, the loop's are `even`, the writer thread's are odd.
     """
 
-    def __init__(self, worker: int) -> None:
-        self._worker = (worker % (1 << _WORKER_BITS)) << _COUNT_BITS
+    def __init__(self, worker: int, *, even: bool = True) -> None:
+        self._first = ((worker % (1 << _WORKER_BITS)) << _COUNT_BITS) | (0 if even else 1)
         self._last = 0
 
     def next(self) -> int:
         """The next number."""
         now = (int(time.time() * 1000) - _EPOCH_MS) << (_WORKER_BITS + _COUNT_BITS)
-        number = now | self._worker
+        number = now | self._first
         if number <= self._last:  # the same millisecond, or the clock went back
-            number = self._last + 1
-            if number & ((1 << _COUNT_BITS) - 1) == 0:  # the count is used up: borrow the next ms
+            number = self._last + 2
+            if number & ((1 << _COUNT_BITS) - 1) < 2:  # the count is used up: borrow the next ms
                 whole_ms = (self._last >> (_WORKER_BITS + _COUNT_BITS)) + 1
-                number = (whole_ms << (_WORKER_BITS + _COUNT_BITS)) | self._worker
+                number = (whole_ms << (_WORKER_BITS + _COUNT_BITS)) | self._first
         self._last = number
         return number

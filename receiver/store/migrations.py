@@ -103,7 +103,7 @@ CREATE INDEX deliveries_due ON deliveries (name, priority, due_at, id)
     WHERE state IN ('pending', 'retrying') AND waits_for_key = 0;
 CREATE INDEX deliveries_running ON deliveries (worker) WHERE state = 'running';
 CREATE INDEX deliveries_dead ON deliveries (name, id) WHERE state = 'dead';
-CREATE INDEX deliveries_by_key ON deliveries (name, key, id)
+CREATE INDEX deliveries_by_key ON deliveries (name, key, waits_for_key, id)
     WHERE key IS NOT NULL AND state IN ('pending', 'running', 'retrying', 'held');
 CREATE INDEX deliveries_held ON deliveries (id) WHERE state = 'held';
 CREATE INDEX deliveries_by_event ON deliveries (event_seq);

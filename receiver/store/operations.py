@@ -35,7 +35,7 @@ class Awaited:
 class RecordOperation(Awaited):
     """Record one event and its deliveries; the result is a `Recorded`."""
 
-    __slots__ = ("committed", "event", "rows")
+    __slots__ = ("committed", "event", "fresh", "rows")
 
     def __init__(
         self,
@@ -48,8 +48,9 @@ class RecordOperation(Awaited):
         super().__init__(future)
         self.event = event
         self.rows = rows
-        self.result = result
+        self.fresh = result
         """What the caller gets, unless the event turns out to be a duplicate."""
+        self.result = result
         self.committed = committed
 
     def done(self) -> None:

@@ -78,23 +78,6 @@ SELECT event_id
 FROM dedupe_keys
 WHERE source = ? AND key = ?
 
--- name: queue_behind_key
--- A delivery waits for its key while an earlier one of the same name and key is unfinished.
-UPDATE deliveries
-SET waits_for_key = 1
-WHERE
-    id IN (SELECT value FROM json_each(?))
-    AND EXISTS (
-        SELECT 1
-        FROM deliveries AS earlier
-        WHERE
-            earlier.name = deliveries.name
-            AND earlier.key = deliveries.key
-            AND earlier.key IS NOT NULL
-            AND earlier.state IN ('pending', 'running', 'retrying', 'held')
-            AND earlier.id < deliveries.id
-    )
-
 -- name: pass_turn_of_key
 -- The oldest waiting delivery of a key runs next, once none of that key is under way.
 UPDATE deliveries
@@ -105,6 +88,7 @@ WHERE
         FROM deliveries
         WHERE name = ?1 AND key = ?2 AND key IS NOT NULL
             AND state IN ('pending', 'running', 'retrying', 'held')
+            AND waits_for_key = 1
     )
     AND NOT EXISTS (
         SELECT 1
@@ -228,15 +212,15 @@ WHERE handler = ? AND key = ?
 -- Given back unrun: the claim's attempt does not count. One that ran before was retrying.
 UPDATE deliveries
 SET
-    state = iif(attempts > 1, 'retrying', 'pending'),
+    state = iif(attempts - attempts_forgiven > 1, 'retrying', 'pending'),
     attempts = attempts - 1,
     due_at = coalesce(?3, due_at),
     worker = NULL
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running' AND worker = ?2
 
 -- name: insert_worker
-INSERT INTO workers (pid, machine, started_at, lease_until)
-VALUES (?, ?, ?, ?)
+INSERT INTO workers (id, pid, machine, started_at, lease_until)
+VALUES (?, ?, ?, ?, ?)
 
 -- name: extend_lease
 UPDATE workers
@@ -287,10 +271,22 @@ SET events = events + ?1, rest = ?2
 WHERE id = ?3 AND rest = ?4
 
 -- name: insert_replayed_delivery
+-- It waits for its key as a live one does.
 INSERT INTO deliveries (
-    id, event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id
+    id, event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id,
+    waits_for_key
 )
-SELECT ?7, seq, 'handler', ?1, 'pending', 1, ?2, ?3, ?4, ?4, ?5
+SELECT
+    ?7, seq, 'handler', ?1, 'pending', 1, ?2, nullif(?3, ''), ?4, ?4, ?5,
+    coalesce(?3, '') <> '' AND EXISTS (
+        SELECT 1
+        FROM deliveries
+        WHERE
+            name = ?1
+            AND key = ?3
+            AND key IS NOT NULL
+            AND state IN ('pending', 'running', 'retrying', 'held')
+    )
 FROM events
 WHERE id = ?6
 

@@ -2,11 +2,13 @@
 
 import asyncio
 import json
+import re
 import threading
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
+from receiver.errors import StoreError
 from receiver.model import (
     Attempt,
     Delivery,
@@ -44,11 +46,16 @@ class SqliteReads:
         self._reads = queries
         self._local = threading.local()
         self._open_readers: list[sqlite3.Connection] = []
+        self._watch: sqlite3.Connection | None = None
+        self._watch_lock = threading.Lock()
 
     async def read(self, call: Callable[["sqlite3.Connection"], T]) -> T:
-        """Run `call` on a reader's thread and connection."""
+        """Run `call` on a reader's thread and connection. Raises StoreError for SQLite's."""
         loop = asyncio.get_running_loop()
-        return await loop.run_in_executor(self._threads, lambda: call(self._reader()))
+        try:
+            return await loop.run_in_executor(self._threads, lambda: call(self._reader()))
+        except sqlite3.Error as error:
+            raise StoreError(f"the store can't be read: {error}") from error
 
     def _reader(self) -> "sqlite3.Connection":
         connection: sqlite3.Connection | None = getattr(self._local, "connection", None)
@@ -75,12 +82,23 @@ class SqliteReads:
 
     async def change_count(self) -> int:
         """See `Store.change_count`."""
-        rows = await self.read(lambda db: db.execute("PRAGMA data_version").fetchall())
-        return int(rows[0][0])
+        return await self.read(lambda _db: self._data_version())
+
+    def _data_version(self) -> int:
+        # SQLite counts for each connection by itself, so only one connection is ever asked.
+        with self._watch_lock:
+            if self._watch is None:
+                self._watch = self._connect_read()
+                self._open_readers.append(self._watch)
+            return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
 
     async def backlog(self) -> int:
         """See `Store.backlog`."""
         return int((await self._rows("count_backlog", ()))[0][0])
+
+    async def waiting(self) -> dict[str, int]:
+        """See `Store.waiting`."""
+        return dict(await self._rows("count_waiting", ()))
 
     async def value(self, handler: str, key: str) -> str | None:
         """See `Store.value`."""
@@ -128,7 +146,7 @@ class SqliteReads:
             "before": which.before or _MAX_ID,
             "ids": _array(which.ids),
             "states": _array([state.value for state in which.states]),
-            "names": _array(which.names),
+            "names": _patterns(which.names),
             "replay_id": which.replay_id,
             "limit": limit,
         }
@@ -194,6 +212,11 @@ def _array(values: Sequence[Any]) -> str | None:
     return json.dumps(list(values)) if values else None
 
 
+def _patterns(patterns: Sequence[str]) -> str | None:
+    """Patterns for GLOB, in which `?` and `[` would be special too."""
+    return _array([re.sub(r"[?[]", r"[\g<0>]", pattern) for pattern in patterns])
+
+
 def _event_parameters(which: EventFilter) -> dict[str, Any]:
     after = max(
         which.after or FIRST,
@@ -208,8 +231,8 @@ def _event_parameters(which: EventFilter) -> dict[str, Any]:
         "after": after,
         "before": before,
         "ids": _array(which.ids),
-        "types": _array(which.types),
-        "sources": _array(which.sources),
+        "types": _patterns(which.types),
+        "sources": _patterns(which.sources),
         "states": _array([state.value for state in which.states]),
         "names": _array(which.names),
     }

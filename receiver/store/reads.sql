@@ -290,6 +290,25 @@ OR EXISTS (
         AND due_at <= ?2
 )
 
+-- name: count_waiting
+-- From the same two partial indexes as `count_backlog`.
+SELECT name, sum(waiting)
+FROM (
+    SELECT name, count(*) AS waiting
+    FROM deliveries INDEXED BY deliveries_due
+    WHERE state IN ('pending', 'retrying') AND waits_for_key = 0
+    GROUP BY name
+    UNION ALL
+    SELECT name, count(*)
+    FROM deliveries INDEXED BY deliveries_by_key
+    WHERE
+        key IS NOT NULL
+        AND state IN ('pending', 'running', 'retrying', 'held')
+        AND waits_for_key = 1
+    GROUP BY name
+)
+GROUP BY name
+
 -- name: count_backlog
 -- Two partial indexes, not a scan: what is due or will be, and what waits behind a key.
 SELECT

@@ -6,16 +6,16 @@ beside a live owner: commands that add deliveries or change them. A *reader* onl
 """
 
 import asyncio
-import os
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
-from sqlite_utils import Database
+import structlog
 
-from receiver.errors import SchemaTooNew, StoreError, StoreLocked
+from receiver.errors import StoreError, StoreLocked
 from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
 from receiver.store import changes
 from receiver.store.base import Claim, Finish, Recorded, Rejection
@@ -25,7 +25,7 @@ from receiver.store.driver import SQLITE_VERSION, has_wal_reset_race, sqlite3
 from receiver.store.files import OwnerLock, create_private
 from receiver.store.finishing import Finisher
 from receiver.store.ids import Numbers
-from receiver.store.migrations import migrations
+from receiver.store.opening import check_readable, connect_reader, connect_writer, explain_open
 from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
 from receiver.store.queries import Queries
 from receiver.store.reads import SqliteReads
@@ -36,7 +36,8 @@ T = TypeVar("T")
 
 Role = Literal["owner", "guest", "reader"]
 
-BUSY_TIMEOUT_SECONDS = 5.0
+log = structlog.get_logger("receiver.store")
+
 READERS = 2
 
 
@@ -58,13 +59,13 @@ class SqliteStore(SqliteReads):
         self._queries = Queries.load("queries.sql")
         self._lock = OwnerLock(path)
         self._leases: Leases | None = None
-        self._numbers = Numbers(0)
+        self._numbers = self._writers_numbers = Numbers(0)
         self._writer: GroupWriter | None = None
         self._connection: sqlite3.Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         super().__init__(
             ThreadPoolExecutor(READERS, thread_name_prefix="store-reader"),
-            self._connect_reader,
+            partial(connect_reader, path),
             Queries.load("reads.sql"),
         )
 
@@ -74,40 +75,39 @@ class SqliteStore(SqliteReads):
         """Open; see `Store.open`."""
         self._loop = asyncio.get_running_loop()
         if self.role == "reader":
-            await asyncio.to_thread(self._check_readable)
+            await asyncio.to_thread(check_readable, self.path)
             return
-        await asyncio.to_thread(self._open_writer)
-        assert self._writer is not None, "_open_writer makes it"
-        self._writer.start()
-        if self.role == "owner":
-            await self.write(self._own)
-        self._numbers = Numbers(self.worker_id or os.getpid())
-
-    def _open_writer(self) -> None:
-        create_private(self.path)
-        self._choose_role()
-        connection = self._connect(self.path.as_posix())
         try:
-            for pragma in ("journal_mode = WAL", "synchronous = FULL", "foreign_keys = ON",
-                           "journal_size_limit = 67108864"):  # fmt: skip
-                connection.execute(f"PRAGMA {pragma}")
-            self._migrate(connection)
-        except BaseException as error:
-            connection.close()
-            self._lock.release()
-            if isinstance(error, sqlite3.DatabaseError):
-                raise StoreError(_explain_open(self.path, error)) from error
+            writer = await asyncio.to_thread(self._open_writer)
+            writer.start()
+            number = await self.write(self._take_part)
+        except BaseException:
+            await self.close()
             raise
-        self._connection = connection
+        self._numbers = Numbers(number)
+        self._writers_numbers = Numbers(number, even=False)
+
+    def _open_writer(self) -> GroupWriter:
+        try:
+            create_private(self.path)
+            self._choose_role()
+        except OSError as error:
+            raise StoreError(explain_open(self.path, error)) from error
+        self._connection = connect_writer(self.path)
+        if self.role == "guest" and not has_wal_reset_race():
+            self._lock.release()  # it kept a server from starting while the schema changed
         self._leases = Leases(self._queries)
         finisher = Finisher(
-            connection,
+            self._connection,
             self._queries,
             worker=lambda: self.worker_id,
-            next_number=lambda: self._numbers.next(),  # noqa: PLW0108 - replaced once the worker is known
+            next_number=self._next_number,
         )
-        batches = BatchWriter(connection, self._queries, finisher=finisher, on_fatal=self._fatal)
+        batches = BatchWriter(
+            self._connection, self._queries, finisher=finisher, on_fatal=self._fatal
+        )
         self._writer = GroupWriter(batches.apply, name="store-writer")
+        return self._writer
 
     def _choose_role(self) -> None:
         """Take the lock; without it a guest may write only where SQLite allows two writers."""
@@ -127,68 +127,40 @@ class SqliteStore(SqliteReads):
             "give this one another store.url."
         )
 
-    def _migrate(self, connection: "sqlite3.Connection") -> None:
-        db = Database(connection, execute_plugins=False)
-        _refuse_newer(self.path, db)
-        if migrations.pending(db):
-            migrations.apply(db)
-
-    def _own(self, db: "sqlite3.Connection") -> int:
-        assert self._leases is not None, "an owner has leases"
-        self._leases.register(db)
-        return self._leases.rescue_all_others(db)
+    def _take_part(self, db: "sqlite3.Connection") -> int:
+        """Become a worker, as the owner; the number that keeps our ids apart from others'."""
+        assert self._leases is not None, "whoever writes has leases"
+        if self.role == "guest":
+            return self._leases.draw_number(db)
+        number = self._leases.register(db)
+        self._leases.rescue_all_others(db)
+        return number
 
     async def close(self) -> None:
-        """Close; see `Store.close`."""
-        if self._writer is not None:
-            if self._leases is not None and self._leases.worker_id:
-                leases = self._leases
-                await self.write(leases.unregister)
-            await self._writer.stop()
-            self._writer = None
-        if self._connection is not None:
-            await asyncio.to_thread(self._connection.close)
-            self._connection = None
-        await self.close_readers()
-        self._lock.release()
-
-    def _connect(self, database: str, *, uri: bool = False) -> "sqlite3.Connection":
-        return sqlite3.connect(
-            database,
-            uri=uri,
-            isolation_level=None,  # we say BEGIN IMMEDIATE ourselves
-            check_same_thread=False,  # opened on one thread, used by just one other
-            timeout=BUSY_TIMEOUT_SECONDS,
-            cached_statements=512,
-        )
-
-    def _connect_reader(self) -> "sqlite3.Connection":
-        connection = self._connect(f"{self.path.absolute().as_uri()}?mode=ro", uri=True)
-        # No reader may ever write or checkpoint (docs/store.md, the WAL-reset race).
-        connection.execute("PRAGMA query_only = ON")
-        connection.execute("PRAGMA wal_autocheckpoint = 0")
-        return connection
-
-    def _check_readable(self) -> None:
-        if not self.path.exists():
-            raise StoreError(
-                f"{self.path}: no database here yet. Start `clarihook serve` once, or check "
-                "--home and store.url."
-            )
+        """Close; see `Store.close`. Harmless when it is closed, or has failed to open."""
         try:
-            connection = self._connect_reader()
-            try:
-                db = Database(connection, execute_plugins=False)
-                _refuse_newer(self.path, db)
-                if migrations.pending(db):
-                    raise StoreError(
-                        f"{self.path}: written by an older clarihook. Start `clarihook serve` "
-                        "once: it brings the database up to date."
-                    )
-            finally:
-                connection.close()
-        except sqlite3.DatabaseError as error:
-            raise StoreError(_explain_open(self.path, error)) from error
+            if self._writer is not None:
+                await self._stop_writing(self._writer)
+        finally:
+            connection, self._connection = self._connection, None
+            if connection is not None:
+                await asyncio.to_thread(connection.close)
+            await self.close_readers()
+            self._lock.release()
+
+    async def _stop_writing(self, writer: GroupWriter) -> None:
+        try:
+            if self._leases is not None and self.worker_id:
+                await self.write(self._leases.unregister)
+        except StoreError as error:
+            # Not fatal: the next owner takes up what a dead one had.
+            log.warning("store.not_unregistered", error=str(error))
+        finally:
+            await writer.stop()
+
+    def _next_number(self) -> int:
+        """For the writer's thread alone; `_numbers` is the loop's."""
+        return self._writers_numbers.next()
 
     def _fatal(self, error: BaseException) -> None:
         if self.on_fatal is not None and self._loop is not None:
@@ -255,10 +227,16 @@ class SqliteStore(SqliteReads):
         ids = await self.write(
             lambda db: claim_due(db, queries, worker=worker, wants=wants, now_ms=now_ms)
         )
+        if not ids:
+            return []
         # Committed: what follows only reads, so it need not hold up the writer.
-        return await self.read(lambda db: load_claims(db, queries, ids)) if ids else []
+        try:
+            return await self.read(lambda db: load_claims(db, queries, ids))
+        except Exception:
+            await self.release(ids)  # or they would be nobody's as long as we live
+            raise
 
-    async def release(self, ids: Sequence[DeliveryId], *, due_ms: int | None = None) -> None:
+    async def release(self, ids: Sequence[int], *, due_ms: int | None = None) -> None:
         """Give claims back; see `Store.release`."""
         worker, queries = self.worker_id, self._queries
         await self.write(
@@ -296,7 +274,7 @@ class SqliteStore(SqliteReads):
                 deliveries=rows,
                 rest=rest,
                 now_ms=now,
-                next_number=self._numbers.next,
+                next_number=self._next_number,
             )
         )
 
@@ -321,7 +299,7 @@ class SqliteStore(SqliteReads):
                 rest=rest,
                 deliveries=rows,
                 now_ms=now,
-                next_number=self._numbers.next,
+                next_number=self._next_number,
             )
         )
 
@@ -336,32 +314,3 @@ class SqliteStore(SqliteReads):
         return await self.write(
             lambda db: changes.discard(db, queries, ids, reason=reason, now_ms=now_ms)
         )
-
-
-def _refuse_newer(path: Path, db: Database) -> None:
-    applied = {migration.name for migration in migrations.applied(db)}
-    newer = sorted(applied - _names_of_ours())
-    if newer:
-        raise SchemaTooNew(
-            f"{path}: written by a newer clarihook (it has {newer[-1]}, which this version does "
-            "not know). Install that version or a later one."
-        )
-
-
-def _names_of_ours() -> set[str]:
-    # On an empty database every migration of ours is pending: the public way to list them.
-    return {migration.name for migration in migrations.pending(Database(memory=True))}
-
-
-def _explain_open(path: Path, error: "sqlite3.Error") -> str:
-    name = getattr(error, "sqlite_errorname", "")
-    if name == "SQLITE_NOTADB":
-        return f"{path} is not a SQLite database. Move it away, or change store.url."
-    if name == "SQLITE_CORRUPT":
-        return (
-            f"{path} is damaged ({error}). Keep a copy, then recover it with "
-            f"`sqlite3 {path} .recover` or restore a backup."
-        )
-    if not os.access(path.parent, os.W_OK):
-        return f"{path}: the folder can't be written to. Check its owner and permissions."
-    return f"{path} can't be opened: {error}"

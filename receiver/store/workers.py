@@ -27,24 +27,37 @@ class Leases:
         self._machine = _machine()
         self.worker_id = 0
 
-    def register(self, db: "sqlite3.Connection") -> None:
-        """Become a worker, with a fresh lease."""
+    def register(self, db: "sqlite3.Connection") -> int:
+        """Become a worker, with a fresh lease; its number, which no other ever gets."""
+        self.worker_id = self._insert(db, None)
+        return self.worker_id
+
+    def draw_number(self, db: "sqlite3.Connection") -> int:
+        """A worker's number for one that makes deliveries but runs none."""
+        number = self._insert(db, None)
+        db.execute(self._q["delete_worker"], (number,))
+        return number
+
+    def _insert(self, db: "sqlite3.Connection", worker: int | None) -> int:
         row = db.execute(
             self._q["insert_worker"],
-            (os.getpid(), self._machine, _now_ms(), self._lease_end()),
+            (worker, os.getpid(), self._machine, _now_ms(), self._lease_end()),
         )
         assert row.lastrowid is not None, "an insert has a row id"
-        self.worker_id = row.lastrowid
+        return row.lastrowid
 
     def unregister(self, db: "sqlite3.Connection") -> None:
-        """Stop being one; what it still had running is given back by `rescue`."""
+        """Stop being one; what it still had running was cut off, and is tried again."""
         self._rescue(db, self.worker_id)
         db.execute(self._q["delete_worker"], (self.worker_id,))
         self.worker_id = 0
 
     def beat(self, db: "sqlite3.Connection") -> int:
         """Extend the lease and rescue what workers with an ended lease had; how many."""
-        db.execute(self._q["extend_lease"], (self._lease_end(), self.worker_id))
+        lease = (self._lease_end(), self.worker_id)
+        if db.execute(self._q["extend_lease"], lease).rowcount == 0:
+            # Taken for dead while it stood still. Without a row nobody would see it die.
+            self._insert(db, self.worker_id)
         now = _monotonic_ms()
         dead = [
             worker

@@ -5,10 +5,13 @@ Under load a commit, and its one fsync, is so shared by every request then in fl
 """
 
 import asyncio
+import contextlib
 import queue
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
+
+from receiver.errors import StoreUnavailable
 
 MAX_BATCH = 1000
 """How many operations one transaction takes at most, so that no caller waits for a long one."""
@@ -35,6 +38,7 @@ class GroupWriter:
         self._queue: queue.SimpleQueue[Operation | None] = queue.SimpleQueue()
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._is_stopped = False
 
     def start(self) -> None:
         """Start the thread; operations come from the running loop from now on."""
@@ -42,13 +46,32 @@ class GroupWriter:
         self._thread.start()
 
     def put(self, operation: Operation) -> None:
-        """Queue an operation. Never blocks."""
-        self._queue.put(operation)
+        """Queue an operation. Never blocks; after `stop` it is refused."""
+        if self._is_stopped:
+            self._refuse([operation])
+        else:
+            self._queue.put(operation)
 
     async def stop(self) -> None:
-        """Write what is queued, then end the thread."""
+        """Write what is queued, then end the thread; what comes too late is refused."""
+        if self._is_stopped or self._loop is None:
+            return
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        # No await from here on: whoever comes now finds the writer stopped.
+        self._is_stopped = True
+        late: list[Operation] = []
+        while not self._queue.empty():
+            operation = self._queue.get_nowait()
+            if operation is not None:
+                late.append(operation)
+        self._refuse(late)
+
+    def _refuse(self, operations: list[Operation]) -> None:
+        assert self._loop is not None, "only a started writer stops"
+        for operation in operations:
+            operation.error = StoreUnavailable("the store is closed")
+        self._loop.call_soon(_tell_all, operations)
 
     def _run(self) -> None:
         while (batch := self._take()) is not None:
@@ -79,9 +102,16 @@ class GroupWriter:
     def _tell(self, batch: list[Operation]) -> None:
         assert self._loop is not None, "start() sets the loop before the thread runs"
         # One hand-over to the loop per batch: waking it costs a system call.
-        self._loop.call_soon_threadsafe(_tell_all, batch)
+        # A loop that is closed already has nobody left to be told.
+        with contextlib.suppress(RuntimeError):
+            self._loop.call_soon_threadsafe(_tell_all, batch)
 
 
 def _tell_all(batch: list[Operation]) -> None:
     for operation in batch:
-        operation.done()
+        try:
+            operation.done()
+        except Exception as error:  # one caller's mistake; the others have to hear too
+            asyncio.get_running_loop().call_exception_handler(
+                {"message": "a callback of the store failed", "exception": error}
+            )

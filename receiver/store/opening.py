@@ -1,0 +1,123 @@
+"""Opening the database file: connections, schema, and what to say when it can't be done."""
+
+import os
+from pathlib import Path
+
+from sqlite_utils import Database
+
+from receiver.errors import SchemaTooNew, StoreError
+from receiver.store.driver import sqlite3
+from receiver.store.migrations import migrations
+
+BUSY_TIMEOUT_SECONDS = 5.0
+_WRITER_PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 67108864")
+
+
+def connect_writer(path: Path) -> "sqlite3.Connection":
+    """The one connection of a process that writes, with the schema brought up to date.
+
+    Raises StoreError with the remedy.
+    """
+    try:
+        connection = _connect(path.as_posix())
+    except sqlite3.Error as error:
+        raise StoreError(explain_open(path, error)) from error
+    try:
+        mode = connection.execute("PRAGMA journal_mode = WAL").fetchone()[0]
+        if mode != "wal":
+            raise StoreError(
+                f"{path}: its file system can't hold a write-ahead log (SQLite stays in mode "
+                f"{mode}). Put the database on a local disk."
+            )
+        for pragma in _WRITER_PRAGMAS:
+            connection.execute(f"PRAGMA {pragma}")
+        _migrate(path, connection)
+    except BaseException as error:
+        connection.close()
+        if isinstance(error, sqlite3.Error):
+            raise StoreError(explain_open(path, error)) from error
+        raise
+    return connection
+
+
+def connect_reader(path: Path) -> "sqlite3.Connection":
+    """A connection that can neither write nor checkpoint (docs/store.md, the WAL-reset race)."""
+    connection = _connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+    connection.execute("PRAGMA query_only = ON")
+    connection.execute("PRAGMA wal_autocheckpoint = 0")
+    return connection
+
+
+def check_readable(path: Path) -> None:
+    """Raise StoreError unless the file holds a database of this version's schema."""
+    if not path.exists():
+        raise StoreError(
+            f"{path}: no database here yet. Start `clarihook serve` once, or check --home and "
+            "store.url."
+        )
+    try:
+        connection = connect_reader(path)
+        try:
+            db = Database(connection, execute_plugins=False)
+            _refuse_newer(path, db)
+            if migrations.pending(db):
+                raise StoreError(
+                    f"{path}: written by an older clarihook. Start `clarihook serve` once: it "
+                    "brings the database up to date."
+                )
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(explain_open(path, error)) from error
+
+
+def explain_open(path: Path, error: Exception) -> str:
+    """What is wrong with the file, and what to do."""
+    name = getattr(error, "sqlite_errorname", None) or ""
+    if name == "SQLITE_NOTADB":
+        return f"{path} is not a SQLite database. Move it away, or change store.url."
+    if name.startswith("SQLITE_CORRUPT"):
+        return (
+            f"{path} is damaged ({error}). Keep a copy, then recover it with "
+            f"`sqlite3 {path} .recover` or restore a backup."
+        )
+    if name.startswith("SQLITE_BUSY"):
+        return f"{path} is locked by another program. End it, then start again."
+    if name.startswith("SQLITE_FULL"):
+        return f"{path}: the disk is full. Free some space, then start again."
+    if path.parent.exists() and not os.access(path.parent, os.W_OK):
+        return f"{path}: the folder can't be written to. Check its owner and permissions."
+    return f"{path} can't be opened: {error}"
+
+
+def _connect(database: str, *, uri: bool = False) -> "sqlite3.Connection":
+    return sqlite3.connect(
+        database,
+        uri=uri,
+        isolation_level=None,  # we say BEGIN IMMEDIATE ourselves
+        check_same_thread=False,  # opened on one thread, used by just one other
+        timeout=BUSY_TIMEOUT_SECONDS,
+        cached_statements=512,
+    )
+
+
+def _migrate(path: Path, connection: "sqlite3.Connection") -> None:
+    db = Database(connection, execute_plugins=False)
+    _refuse_newer(path, db)
+    if migrations.pending(db):
+        migrations.apply(db)
+
+
+def _refuse_newer(path: Path, db: Database) -> None:
+    applied = {migration.name for migration in migrations.applied(db)}
+    newer = sorted(applied - _names_of_ours())
+    if newer:
+        raise SchemaTooNew(
+            f"{path}: written by a newer clarihook (it has {newer[-1]}, which this version does "
+            "not know). Install that version or a later one."
+        )
+
+
+def _names_of_ours() -> set[str]:
+    # On an empty database every migration of ours is pending: the public way to list them.
+    return {migration.name for migration in migrations.pending(Database(memory=True))}
