@@ -9,6 +9,7 @@ import pydantic_core
 
 from claribi.answers import Reply, error_of
 from claribi.auth import Anonymous, Auth, AuthHeader
+from claribi.body import BadAnswerError
 from claribi.call import Call, query_of
 from claribi.clock import Clock
 from claribi.credits import CreditsLedger
@@ -33,7 +34,7 @@ from claribi.retry import (
     failure_of,
     wait_before_retry,
 )
-from claribi.transport import IO, BadAnswerError, HttpRequest, LostError, NotSentError
+from claribi.transport import IO, HttpRequest, LostError, NotSentError
 from claribi.waker import Waker
 
 T = TypeVar("T")
@@ -114,8 +115,6 @@ class _Run(Generic[T]):
                 cls = RequestTimeoutError if error.timed_out else TransportError
                 text = f"sent, but no answer: {error}"
                 await self._recover(Failure.LOST, cls(text, request=self._info))
-            except BadAnswerError as error:
-                raise DecodeError(str(error), request=self._info, status=error.status) from None
             else:
                 if reply.is_success or self._is_gone(reply):
                     return self._call.read(reply, self._info)
@@ -125,7 +124,13 @@ class _Run(Generic[T]):
         shared, clock = self._shared, self._shared.clock
         shared.hooks.tell(RequestSent(request=self._info, attempt=self._attempt))
         began_at = clock.monotonic()
-        reply = await shared.io.send(self._request(header, max(0.001, self._ends_at - began_at)))
+        request = self._request(header, max(0.001, self._ends_at - began_at))
+        try:
+            reply = await shared.io.send(request)
+        except BadAnswerError as error:
+            reply = error.reply  # its status says all that matters, unless it is a success
+            if reply.is_success:
+                raise DecodeError(str(error), request=self._info, status=reply.status) from None
         shared.hooks.tell(
             ResponseReceived(
                 request=self._info,

@@ -7,7 +7,7 @@ Moments are aware: one without a zone is taken as UTC.
 """
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any, Generic, TypeVar
@@ -18,10 +18,8 @@ from pydantic import (
     BeforeValidator,
     ConfigDict,
     Field,
-    ValidationError,
 )
 
-from claribi.answers import Reply, json_of
 from claribi.enums import (
     DataSourceStatus,
     DataSourceType,
@@ -38,7 +36,6 @@ from claribi.enums import (
     Visualization,
     WidgetType,
 )
-from claribi.errors import DecodeError, RequestInfo
 from claribi.secrets import MASK, is_secret_name, masked
 
 
@@ -352,33 +349,6 @@ class Page(Model, Generic[ItemT]):
     next: str | None = None
     previous: str | None = None
     results: list[ItemT]
-
-
-M = TypeVar("M", bound=BaseModel)
-
-
-def reader(model: type[M]) -> Callable[[Reply, RequestInfo], M]:
-    """What makes a `model` of a successful answer; raises DecodeError."""
-    validate = model.model_validate
-
-    def read(reply: Reply, request: RequestInfo) -> M:
-        try:
-            # An answer that may be empty reads as one without fields.
-            return validate({} if not reply.body else json_of(reply, request))
-        except ValidationError as error:
-            raise DecodeError(
-                f"the answer is no {model.__name__}: {_faults(error)}",
-                request=request,
-                status=reply.status,
-            ) from None
-
-    return read
-
-
-def _faults(error: ValidationError) -> str:
-    # Places and reasons only, never the values.
-    faults = error.errors(include_input=False, include_url=False, include_context=False)
-    return "; ".join(f"{'.'.join(map(str, f['loc'])) or 'body'}: {f['msg']}" for f in faults[:5])
 
 
 _ESTIMATE = re.compile(r"^(\d{1,6}) (second|minute|hour)s?$")

@@ -7,6 +7,7 @@ from pydantic import Field, ValidationError
 from claribi.enums import DataSourceType, Engine, QueryFormat, ReportTemplate, SyncFrequency
 from claribi.errors import ConfigurationError
 from claribi.models import Model
+from claribi.reading import faults_of
 
 
 class Body(Model):
@@ -19,9 +20,7 @@ class Body(Model):
         try:
             return cls.model_validate(given)
         except ValidationError as error:
-            faults = error.errors(include_input=False, include_url=False, include_context=False)
-            text = "; ".join(f"{'.'.join(map(str, f['loc']))}: {f['msg']}" for f in faults)
-            raise ConfigurationError(f"{cls.__name__}: {text}") from None
+            raise ConfigurationError(f"{cls.__name__}: {faults_of(error)}") from None
 
     def to_dict(self) -> dict[str, Any]:
         """The JSON object to send: only what was given; raises ConfigurationError."""

@@ -8,7 +8,6 @@ so that `claribi.blocking.run` can drive the same coroutine without an event loo
 import asyncio
 import threading
 import time
-import zlib
 from collections.abc import Awaitable, Callable, Coroutine
 from concurrent.futures import Future
 from dataclasses import dataclass, field
@@ -18,6 +17,7 @@ import httpx2
 
 from claribi.answers import Reply
 from claribi.blocking import run
+from claribi.body import Body
 from claribi.errors import ConfigurationError, ConnectError
 
 T = TypeVar("T")
@@ -49,19 +49,11 @@ class LostError(Exception):
         self.timed_out = timed_out
 
 
-class BadAnswerError(Exception):
-    """A complete answer came that can't be taken: too large, or badly compressed."""
-
-    def __init__(self, text: str, status: int) -> None:
-        super().__init__(text)
-        self.status = status
-
-
 class IO(Protocol):
     """What the logic waits for."""
 
     async def send(self, request: HttpRequest) -> Reply:
-        """The answer; raises NotSentError, LostError or BadAnswerError."""
+        """The answer; raises NotSentError, LostError or `claribi.body.BadAnswerError`."""
 
     async def sleep(self, seconds: float) -> None:
         """Wait."""
@@ -117,7 +109,7 @@ class AsyncIO:
     async def _exchange(self, request: HttpRequest) -> Reply:
         response = await self._client.send(_build(self._client, request), stream=True)
         try:
-            body = _Body(response, request.max_body_bytes)
+            body = Body(response, request.max_body_bytes)
             async for chunk in response.aiter_raw():
                 body.feed(chunk)
             return body.reply()
@@ -184,7 +176,7 @@ class BlockingIO:
         try:
             response = self._client.send(_build(self._client, request), stream=True)
             try:
-                body = _Body(response, request.max_body_bytes)
+                body = Body(response, request.max_body_bytes)
                 for chunk in response.iter_raw():
                     body.feed(chunk)
                     if time.monotonic() > ends_at:
@@ -277,38 +269,3 @@ def _failure(error: httpx2.TransportError) -> NotSentError | LostError:
     if isinstance(error, _NOT_SENT):
         return NotSentError(text)
     return LostError(text, timed_out=isinstance(error, httpx2.TimeoutException))
-
-
-class _Body:
-    """Collects an answer's body; its cap counts decompressed bytes, so no small bomb passes."""
-
-    def __init__(self, response: httpx2.Response, max_bytes: int) -> None:
-        self._response = response
-        self._max_bytes = max_bytes
-        self._chunks: list[bytes] = []
-        self._size = 0
-        encoding = response.headers.get("content-encoding", "identity").strip().lower()
-        if encoding not in {"identity", "gzip", ""}:
-            raise self._bad(f"it came with content-encoding {encoding!r}, which was not asked for")
-        self._gunzip = zlib.decompressobj(zlib.MAX_WBITS | 16) if encoding == "gzip" else None
-
-    def feed(self, chunk: bytes) -> None:
-        if self._gunzip is not None:
-            try:
-                # One byte over what is left suffices to see that it is too much.
-                chunk = self._gunzip.decompress(chunk, self._max_bytes - self._size + 1)
-            except zlib.error:
-                raise self._bad("it is not gzip, though its header says so") from None
-        self._size += len(chunk)
-        if self._size > self._max_bytes:
-            raise self._bad(f"it is over {self._max_bytes} bytes (max_body_bytes)")
-        self._chunks.append(chunk)
-
-    def reply(self) -> Reply:
-        if self._gunzip is not None and self._size and not self._gunzip.eof:
-            raise self._bad("its gzip data end too early")
-        return Reply(self._response.status_code, self._response.headers, b"".join(self._chunks))
-
-    def _bad(self, text: str) -> BadAnswerError:
-        status = self._response.status_code
-        return BadAnswerError(f"the {status} answer can't be read: {text}", status)

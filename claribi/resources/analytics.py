@@ -6,7 +6,8 @@ from typing import Any
 from claribi.blocking import Blocking, blocking
 from claribi.call import Call
 from claribi.enums import QueryFormat
-from claribi.models import QueryResult, Usage, reader
+from claribi.models import QueryResult, Usage
+from claribi.reading import reader
 from claribi.reconcile import Reconciliation
 from claribi.requests import QueryRequest
 from claribi.resources.base import Resource

@@ -7,7 +7,8 @@ from claribi.answers import Reply, json_of
 from claribi.blocking import Blocking, blocking
 from claribi.call import Call
 from claribi.errors import RequestInfo
-from claribi.models import AuthStatus, MfaChallenge, TokenPair, reader
+from claribi.models import AuthStatus, MfaChallenge, TokenPair
+from claribi.reading import reader
 from claribi.requests import LoginRequest, RefreshRequest
 from claribi.resources.base import Resource
 from claribi.retry import Kind

@@ -2,7 +2,8 @@
 
 from claribi.blocking import Blocking, blocking
 from claribi.call import Call
-from claribi.models import PricingConfig, Usage, reader
+from claribi.models import PricingConfig, Usage
+from claribi.reading import reader
 from claribi.resources.base import Resource
 from claribi.retry import Kind
 

@@ -7,8 +7,9 @@ from claribi.answers import Reply
 from claribi.blocking import Blocking, blocking, converted
 from claribi.call import Call
 from claribi.errors import RequestInfo
-from claribi.models import Dashboard, DashboardSummary, Page, reader
+from claribi.models import Dashboard, DashboardSummary, Page
 from claribi.pages import AsyncPages, ListOptions, Pages, list_params
+from claribi.reading import reader
 from claribi.reconcile import Reconciliation, since
 from claribi.requests import DashboardCreate, DashboardUpdate
 from claribi.resources.base import Deleted, Resource, read_deleted

@@ -11,8 +11,9 @@ from claribi.blocking import Blocking, blocking, blocking_as, converted, run
 from claribi.call import Call
 from claribi.enums import DataSourceStatus, DataSourceType
 from claribi.errors import RequestInfo, TaskFailedError
-from claribi.models import DataSource, DataSourceSummary, Page, SyncStarted, reader
+from claribi.models import DataSource, DataSourceSummary, Page, SyncStarted
 from claribi.pages import AsyncPages, ListOptions, Pages, list_params
+from claribi.reading import reader
 from claribi.reconcile import Reconciliation, since
 from claribi.requests import DatabaseConfiguration, DataSourceCreate
 from claribi.resources.base import Deleted, Resource, read_deleted

@@ -11,8 +11,9 @@ from claribi.blocking import Blocking, blocking, blocking_as, converted, run
 from claribi.call import Call
 from claribi.enums import ReportStatus
 from claribi.errors import RequestInfo, TaskFailedError
-from claribi.models import Page, Report, ReportStarted, ReportSummary, reader
+from claribi.models import Page, Report, ReportStarted, ReportSummary
 from claribi.pages import AsyncPages, ListOptions, Pages, list_params
+from claribi.reading import reader
 from claribi.reconcile import Reconciliation, since
 from claribi.requests import ReportCreate, ReportParameters
 from claribi.resources.base import Deleted, Resource, read_deleted

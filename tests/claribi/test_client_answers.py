@@ -240,6 +240,18 @@ def test_bad_compression_is_a_decode_error(
         ask(face, scripted, answer)
 
 
+def test_error_whose_body_is_unreadable_is_still_that_error(
+    face: Face, scripted: tuple[str, Scripted]
+) -> None:
+    with pytest.raises(NotFoundError):
+        ask(face, scripted, Response(b"??", 404, headers={"content-encoding": "br"}))
+    url, server = scripted
+    server.answer = Response(b" " * 2000, 504)
+    client = face.client(base_url=url, api_key="k", max_body_bytes=1000)
+    with pytest.raises(OutcomeUnknownError):
+        face.run(lambda: client.analytics.query("What sold best?"))
+
+
 def test_body_over_the_cap_is_not_read(face: Face, scripted: tuple[str, Scripted]) -> None:
     fits = json.dumps(SOURCE).encode().ljust(1000)
     assert ask(face, scripted, Response(fits), max_body_bytes=1000).id == 1
