@@ -5,10 +5,10 @@ server runs.
 """
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from pydantic import SecretStr
@@ -25,11 +25,11 @@ from receiver.model import NewDelivery
 from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.routes import RouteTable
 from receiver.registry import Handler, Registry, load_handlers
-from receiver.settings import ClaribiSettings, Settings, sensitive_values
+from receiver.settings import Settings, sensitive_values
 from receiver.store.sqlite import Role, SqliteStore
 
 if TYPE_CHECKING:
-    from claribi import AsyncClariBI
+    from claribi import AsyncClariBI, WebhookWaker
 
 log = structlog.get_logger("receiver.engine")
 
@@ -69,10 +69,13 @@ class Engine:
             home=settings.home,
             secrets=sensitive_values(settings),
         )
+        self.waker: WebhookWaker | None = None
+        """Wakes the API client's waits by the webhooks that come in; None before its first use."""
         self._warm_up: asyncio.Task[None] | None = None
         self._threads = ThreadPoolExecutor(SYNC_HANDLER_THREADS, thread_name_prefix="handler")
-        self._resources = SharedResources(
-            store, frozenset(settings.channels), _claribi_maker(settings.claribi)
+        has_claribi = settings.claribi.api_key is not None or settings.claribi.email is not None
+        self.resources = SharedResources(
+            store, frozenset(settings.channels), self._make_claribi if has_claribi else None
         )
         table = RouteTable(settings.routes)
         self.dispatcher = Dispatcher(store, self._make_lanes(table))
@@ -126,9 +129,33 @@ class Engine:
             # Handlers that don't let themselves be cancelled; the store gives their claims back.
             log.warning("engine.stopped", still_running=self.dispatcher.running)
         await self.notifier.close()
-        await self._resources.close()
+        await self.resources.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.store.close()
+
+    def _make_claribi(self) -> "AsyncClariBI":
+        """The API client of all handlers; webhooks that come in wake what waits in it."""
+        from claribi import AsyncClariBI, WebhookWaker  # noqa: PLC0415 - slow, and seldom used
+
+        self.waker = waker = WebhookWaker()
+
+        def listen(event_type: str, body: Mapping[str, Any]) -> None:
+            data = body.get("data")
+            if isinstance(data, dict):
+                waker.wake(event_type, data)
+
+        self.intake.listener = listen
+        settings = self.settings.claribi
+        return AsyncClariBI(
+            base_url=settings.base_url,
+            api_key=_reveal(settings.api_key),
+            api_key_style=settings.api_key_style,
+            email=settings.email,
+            password=_reveal(settings.password),
+            totp=_reveal(settings.totp),
+            timeout=settings.timeout.total_seconds(),
+            waker=waker,
+        )
 
     def _make_lanes(self, table: RouteTable) -> list[Lane]:
         lanes = [self._handler_lane(handler) for handler in self.registry.handlers]
@@ -149,7 +176,7 @@ class Engine:
             rules = RetryRules(schedule_seconds=handler.schedule_seconds, redact=rules.redact)
         runner = HandlerRunner(
             handler=handler,
-            resources=self._resources,
+            resources=self.resources,
             target_deliveries=self._target_deliveries,
             rules=rules,
             timeout_seconds=handler.timeout_seconds or dispatch.timeout.total_seconds(),
@@ -178,27 +205,6 @@ class Engine:
             NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
             for name in self.notifier.targets(channel)
         )
-
-
-def _claribi_maker(settings: ClaribiSettings) -> "Callable[[], AsyncClariBI] | None":
-    """Makes the API client; None if there are no credentials for it."""
-    if settings.api_key is None and settings.email is None:
-        return None
-
-    def make() -> "AsyncClariBI":
-        from claribi import AsyncClariBI  # noqa: PLC0415 - slow, and many handlers never use it
-
-        return AsyncClariBI(
-            base_url=settings.base_url,
-            api_key=_reveal(settings.api_key),
-            api_key_style=settings.api_key_style,
-            email=settings.email,
-            password=_reveal(settings.password),
-            totp=_reveal(settings.totp),
-            timeout=settings.timeout.total_seconds(),
-        )
-
-    return make
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

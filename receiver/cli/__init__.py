@@ -30,6 +30,12 @@ COMMANDS: dict[str, Entry] = {
     "init": Entry("receiver.cli.init:init", "Make a folder ready to serve."),
     "demo": Entry("receiver.cli.demo:demo", "Show it all at work, with no account."),
     "serve": Entry("receiver.cli.serve:serve", "Receive webhooks and run their handlers."),
+    "events": Entry("receiver.cli.events:app", "Look at what has come, and send samples."),
+    "replay": Entry("receiver.cli.replay:app", "Run stored events through the handlers again."),
+    "deliveries": Entry("receiver.cli.deliveries:app", "Look at deliveries, retry or discard."),
+    "handlers": Entry("receiver.cli.handlers:app", "List the handlers, and try one out."),
+    "sandbox": Entry("receiver.cli.sandbox:sandbox", "Run a local stand-in for clariBI."),
+    "claribi": Entry("receiver.cli.claribi:app", "Call the clariBI API."),
     "config": Entry("receiver.cli.config:app", "Check and show the settings."),
 }
 """Every command, in the order in which `clarihook --help` lists them."""

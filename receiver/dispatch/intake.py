@@ -83,11 +83,15 @@ class DispatchIntake:
         self._planner = planner
         self._dispatcher = dispatcher
         self._max_backlog = max_backlog
+        self.listener: Callable[[str, Mapping[str, Any]], None] | None = None
+        """Hears the type and body of each event as it comes: a hint, a moment before the commit."""
 
     def accept(self, event: NewEvent, value: Mapping[str, Any] | None) -> Awaitable[Recorded]:
         """Commit an event with its deliveries; see `receiver.ingress.Intake`."""
         if value is None:
             return self._store.record(event, ())
+        if self.listener is not None:
+            self.listener(event.type, value)
         plan = self._planner.plan(event.source, event.type)
         deliveries = plan.for_event(value)
         dispatcher = self._dispatcher
