@@ -1,0 +1,147 @@
+"""`clarihook events`: what has come, all that happened with it, and samples to send."""
+
+import asyncio
+import json
+import sys
+from dataclasses import replace
+from typing import Annotated, Any
+
+import typer
+
+from receiver.cli.deployment import find_event, opened
+from receiver.cli.options import HERE, HomeOption, JsonOption
+from receiver.cli.output import print_json, print_line, print_table
+from receiver.cli.records import event_record, event_summary
+from receiver.cli.send import send
+from receiver.cli.times import SinceOption, UntilOption, shown, span_ms
+from receiver.cli.tree import Story, print_stories, states_line, tell
+from receiver.model import Event
+from receiver.settings import Settings, load_settings
+from receiver.store.base import EventFilter
+
+app = typer.Typer(help="Look at what has come, and send samples.")
+app.command()(send)
+
+TypeOption = Annotated[
+    list[str] | None,
+    typer.Option("--type", metavar="PATTERN", help="Of this type, such as data_source.*"),
+]
+SourceOption = Annotated[
+    list[str] | None, typer.Option("--source", metavar="PATTERN", help="From this source.")
+]
+LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
+
+_PAGE = 100
+
+
+@app.command("list")
+def list_(
+    *,
+    type_: TypeOption = None,
+    source: SourceOption = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    limit: LimitOption = 20,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """List events, the newest first, with the states of their deliveries.
+
+    Example: clarihook events list --type 'data_source.*' --since 2h
+    """
+    since_ms, until_ms = span_ms(since, until)
+    which = EventFilter(
+        types=type_ or (), sources=source or (), since_ms=since_ms, until_ms=until_ms
+    )
+    rows = asyncio.run(_list(load_settings(home), which, limit))
+    if as_json:
+        print_json({"events": rows})
+        return
+    columns = ("id", "received", "source", "type", "bytes", "deliveries")
+    print_table(
+        columns,
+        [
+            (row["id"], row["received_at"][:19] + "Z", row["source"], row["type"], row["bytes"],
+             states_line(row["deliveries"]) or "none")
+            for row in rows
+        ],
+    )  # fmt: skip
+
+
+@app.command()
+def show(
+    event_id: Annotated[str, typer.Argument(metavar="ID", help="Its id, or the beginning of it.")],
+    *,
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Write the exact bytes of the body, nothing else.")
+    ] = False,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Show an event: headers, body, and every delivery with its attempts and messages.
+
+    Example: clarihook events show evt_01980d06a800
+    """
+    event, stories = asyncio.run(_show(load_settings(home), event_id))
+    if raw:
+        sys.stdout.buffer.write(event.body)
+        sys.stdout.buffer.flush()
+    elif as_json:
+        print_json({**event_record(event), "deliveries": [story.record() for story in stories]})
+    else:
+        _print_event(event)
+        print_line()
+        print_stories("deliveries" if stories else "no deliveries: no handler matched", stories)
+
+
+async def _list(settings: Settings, which: EventFilter, limit: int) -> list[dict[str, Any]]:
+    """The rows. Bodies are let go of page by page: they may be large."""
+    rows: list[dict[str, Any]] = []
+    async with opened(settings, "reader") as store:
+        while len(rows) < limit:
+            events = await store.events(which, limit=min(_PAGE, limit - len(rows)))
+            if not events:
+                break
+            states = await store.states_of_events([event.id for event in events])
+            rows += [{**event_summary(e), "deliveries": states[e.id]} for e in events]
+            which = replace(which, before=events[-1].id)
+    return rows
+
+
+async def _show(settings: Settings, text: str) -> tuple[Event, list[Story]]:
+    async with opened(settings, "reader") as store:
+        event = await find_event(store, text)
+        deliveries = await store.deliveries_of(event.id)
+        return event, [await tell(store, delivery) for delivery in deliveries]
+
+
+def _print_event(event: Event) -> None:
+    print_line(event.id, "bold")
+    proof = "unsigned" if event.secret_index is None else f"secret {event.secret_index}"
+    facts = {
+        "type": event.type,
+        "source": event.source,
+        "received": shown(event.received_at),
+        "verified by": proof,
+        "message id": event.message_id,
+        "duplicates": event.duplicates,
+    }
+    for name, value in facts.items():
+        if value is not None:
+            print_line(f"  {name:12} {value}")
+    print_line()
+    print_line("headers", "bold")
+    for name, value in event.headers:
+        print_line(f"  {name}: {value}")
+    print_line()
+    print_line(f"body, {len(event.body)} bytes", "bold")
+    for line in _body_lines(event.body):
+        print_line(f"  {line}")
+
+
+def _body_lines(body: bytes) -> list[str]:
+    """The body to look at: JSON indented, other text as it is, what is no text escaped."""
+    try:
+        return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
+    except (ValueError, RecursionError):
+        return body.decode(errors="backslashreplace").splitlines()

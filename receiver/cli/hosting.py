@@ -1,0 +1,119 @@
+"""Runs a replay from a command: beside the server that has the database, or in its stead."""
+
+import asyncio
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from receiver.cli.deployment import store_of
+from receiver.errors import StoreError, StoreLocked
+from receiver.model import Event, NewDelivery
+from receiver.replay import PlanEvent, Progress, Replayer, pause
+from receiver.settings import Settings
+from receiver.store.files import OwnerLock
+from receiver.store.sqlite import SqliteStore
+
+if TYPE_CHECKING:
+    from receiver.engine import Engine
+    from receiver.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Host:
+    """Where the replay's deliveries run."""
+
+    engine: "Engine"
+    """In this process, it is started; beside a server, it only plans."""
+    has_server: bool
+
+    @property
+    def store(self) -> SqliteStore:
+        """The opened store."""
+        return self.engine.store
+
+    def replayer(self, events_per_second: float | None) -> Replayer:
+        """Adds the replay's parts, and follows it."""
+        return Replayer(
+            self.store,
+            planner_of(self.engine),
+            events_per_second=events_per_second,
+            wake=self.engine.dispatcher.wake,
+            on_still=self._check_server if self.has_server else lambda: None,
+        )
+
+    def _check_server(self) -> None:
+        """Nothing has moved for a while: raises StoreError if nobody runs deliveries any more."""
+        lock = OwnerLock(self.store.path)
+        if lock.take():
+            lock.release()
+            raise StoreError(
+                "the server has stopped, so nothing runs the deliveries. Nothing is lost: start "
+                "`clarihook serve`, or go on here with `clarihook replay resume`."
+            )
+
+
+@asynccontextmanager
+async def hosted(settings: Settings, registry: "Registry") -> AsyncIterator[Host]:
+    """A host for replays: this process, unless a server has the database.
+
+    While it is this process, it does all that a server's dispatcher does: other deliveries
+    that are due run too.
+    """
+    from receiver.engine import Engine  # noqa: PLC0415 - slow, and only replays need it
+
+    dispatch = settings.dispatch.model_copy(update={"enabled": True})
+    settings = settings.model_copy(update={"dispatch": dispatch})
+    engine = Engine(settings, store_of(settings, "owner"), registry)
+    try:
+        await engine.start()
+    except StoreLocked:
+        guest = Engine(settings, store_of(settings, "guest"), registry)
+        await guest.store.open()
+        try:
+            yield Host(engine=guest, has_server=True)
+        finally:
+            await guest.store.close()
+        return
+    try:
+        yield Host(engine=engine, has_server=False)
+    finally:
+        await engine.stop()
+
+
+def planner_of(engine: "Engine") -> PlanEvent:
+    """What an event becomes with today's handlers and routes."""
+
+    def plan(event: Event) -> tuple[NewDelivery, ...]:
+        try:
+            value = event.json
+        except (ValueError, RecursionError):  # a signed body that was kept although it is no event
+            value = {}
+        values = value if isinstance(value, dict) else {}
+        return engine.planner.plan(event.source, event.type).for_event(values)
+
+    return plan
+
+
+async def follow(
+    host: Host,
+    replay_id: int,
+    on_progress: Callable[[Progress], None],
+    *,
+    events_per_second: float | None = None,
+) -> Progress:
+    """Run the replay until it has ended; a cancellation of the task pauses it."""
+    try:
+        return await host.replayer(events_per_second).run(replay_id, on_progress)
+    except asyncio.CancelledError:
+        await pause(host.store, replay_id)
+        raise
+
+
+def run_loop(main: Any) -> Any:
+    """Run a coroutine, on uvloop where there is one: it moves a third more deliveries."""
+    try:
+        import uvloop  # noqa: PLC0415 - absent on some platforms
+    except ImportError:
+        return asyncio.run(main)
+    return uvloop.run(main)

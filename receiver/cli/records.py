@@ -1,0 +1,101 @@
+"""What is stored, as JSON documents: the shapes that `--json` prints."""
+
+import base64
+from typing import Any
+
+from receiver.cli.times import iso
+from receiver.model import Attempt, Delivery, Event, Message, format_delivery_id
+from receiver.replay import Progress
+
+
+def event_summary(event: Event) -> dict[str, Any]:
+    """An event without its body and headers."""
+    return {
+        "id": event.id,
+        "received_at": iso(event.received_at),
+        "source": event.source,
+        "type": event.type,
+        "bytes": len(event.body),
+        "message_id": event.message_id,
+        "secret_index": event.secret_index,
+        "duplicates": event.duplicates,
+    }
+
+
+def event_record(event: Event) -> dict[str, Any]:
+    """An event as it came. The body is text if it is UTF-8, else base64 in `body_base64`."""
+    return {
+        **event_summary(event),
+        "headers": [list(pair) for pair in event.headers],
+        **body_fields(event.body),
+    }
+
+
+def body_fields(body: bytes) -> dict[str, str]:
+    """The exact bytes in a form that JSON can hold."""
+    try:
+        return {"body": body.decode()}
+    except UnicodeDecodeError:
+        return {"body_base64": base64.b64encode(body).decode()}
+
+
+def delivery_record(delivery: Delivery) -> dict[str, Any]:
+    """A delivery."""
+    return {
+        "id": format_delivery_id(delivery.id),
+        "event_id": delivery.event_id,
+        "event_type": delivery.event_type,
+        "kind": delivery.kind,
+        "name": delivery.name,
+        "state": delivery.state,
+        "attempts": delivery.attempts,
+        "max_attempts": delivery.max_attempts,
+        "key": delivery.key,
+        "due_at": iso(delivery.due_at),
+        "created_at": iso(delivery.created_at),
+        "started_at": None if delivery.started_at is None else iso(delivery.started_at),
+        "finalized_at": None if delivery.finalized_at is None else iso(delivery.finalized_at),
+        "reason": delivery.reason,
+        "replay_id": delivery.replay_id,
+    }
+
+
+def attempt_record(attempt: Attempt) -> dict[str, Any]:
+    """An attempt of a delivery."""
+    return {
+        "number": attempt.number,
+        "started_at": iso(attempt.started_at),
+        "duration_ms": attempt.duration_ms,
+        "outcome": attempt.outcome,
+        "status_code": attempt.status_code,
+        "error_class": attempt.error_class,
+        "error": attempt.error,
+        "traceback": attempt.traceback,
+        "possible_duplicate": attempt.possible_duplicate,
+    }
+
+
+def message_record(message: Message) -> dict[str, Any]:
+    """A message, without its attachments."""
+    return {
+        "channel": message.channel,
+        "severity": message.severity,
+        "title": message.title,
+        "body": message.body,
+        "format": message.format,
+    }
+
+
+def replay_record(progress: Progress) -> dict[str, Any]:
+    """A replay and how far it is."""
+    replay = progress.replay
+    return {
+        "id": replay.id,
+        "status": progress.status,
+        "created_ms": replay.created_ms,
+        "author": replay.author,
+        "selection": replay.selection,
+        "events": replay.events,
+        "done": round(progress.done, 4),
+        "states": dict(replay.states),
+    }

@@ -1,0 +1,110 @@
+"""Deliveries, their attempts and messages, drawn as a tree."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from rich.text import Text
+from rich.tree import Tree
+
+from receiver.cli.output import console
+from receiver.cli.records import attempt_record, delivery_record, message_record
+from receiver.cli.times import duration, iso, shown
+from receiver.model import Attempt, Delivery, Message, State, format_delivery_id
+from receiver.printable import printable
+from receiver.store.sqlite import SqliteStore
+
+STYLES: Mapping[State, str] = {
+    State.PENDING: "cyan",
+    State.RUNNING: "blue",
+    State.RETRYING: "yellow",
+    State.HELD: "magenta",
+    State.SUCCEEDED: "green",
+    State.DEAD: "red",
+    State.CANCELLED: "dim",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A delivery with all that happened to it."""
+
+    delivery: Delivery
+    attempts: Sequence[Attempt]
+    message: Message | None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            **delivery_record(self.delivery),
+            "message": None if self.message is None else message_record(self.message),
+            "attempts": [attempt_record(attempt) for attempt in self.attempts],
+        }
+
+
+async def tell(store: SqliteStore, delivery: Delivery) -> Story:
+    """Read what happened to a delivery."""
+    message = None
+    if delivery.message_id is not None:
+        message = await store.message(delivery.message_id)
+    return Story(delivery=delivery, attempts=await store.attempts(delivery.id), message=message)
+
+
+def print_stories(title: str, stories: Sequence[Story]) -> None:
+    """Draw the tree."""
+    tree = Tree(Text(printable(title), style="bold"), guide_style="dim")
+    for story in stories:
+        _grow(tree, story)
+    console().print(tree, soft_wrap=True)
+
+
+def states_line(states: Mapping[State, int]) -> str:
+    """`3 succeeded, 1 dead`, in the order of the states."""
+    return ", ".join(f"{states[state]} {state}" for state in State if states.get(state))
+
+
+def _grow(tree: Tree, story: Story) -> None:
+    delivery = story.delivery
+    head = Text.assemble(
+        format_delivery_id(delivery.id), "  ", printable(delivery.name), "  ",
+        (delivery.state.value, STYLES[delivery.state]),
+    )  # fmt: skip
+    if not delivery.state.is_final and delivery.state is not State.RUNNING:
+        head.append(f", due {shown(delivery.due_at)}")
+    if delivery.replay_id is not None:
+        head.append(f", of replay {delivery.replay_id}")
+    branch = tree.add(head)
+    if delivery.key is not None:
+        branch.add(f"key {printable(delivery.key)}")
+    if story.message is not None:
+        branch.add(_message_lines(story.message))
+    if delivery.reason and not any(a.error and a.error in delivery.reason for a in story.attempts):
+        branch.add(Text(printable(delivery.reason)))
+    for attempt in story.attempts:
+        _grow_attempt(branch, attempt, delivery.max_attempts)
+
+
+def _message_lines(message: Message) -> Text:
+    lines = [f"message to {message.channel}, {message.severity}: {message.title}"]
+    lines += [f"  {line}" for line in message.body.splitlines()]
+    return Text("\n".join(printable(line) for line in lines))
+
+
+def _grow_attempt(branch: Tree, attempt: Attempt, most: int) -> None:
+    parts = [
+        f"attempt {attempt.number} of {most}",
+        iso(attempt.started_at),
+        duration(attempt.duration_ms),
+        attempt.outcome.value,
+    ]
+    if attempt.status_code is not None:
+        parts.append(f"HTTP {attempt.status_code}")
+    if attempt.possible_duplicate:
+        parts.append("possible duplicate")
+    leaf = branch.add(Text("  ".join(parts)))
+    if attempt.error_class is not None:
+        error = f"{attempt.error_class}: {attempt.error or ''}".rstrip(": ")
+        leaf.add(Text("\n".join(map(printable, error.splitlines())), style="red"))
+    if attempt.traceback:
+        lines = attempt.traceback.rstrip().splitlines()
+        leaf.add(Text("\n".join(map(printable, lines)), style="dim"))

@@ -1,0 +1,103 @@
+"""`clarihook deliveries`: what is dead says why, and a person moves it, beside a server or not."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from live_deployment import Deployment, eventually
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    deployment = Deployment(tmp_path / "home")
+    deployment.serve()
+    try:
+        yield deployment
+    finally:
+        deployment.stop()
+
+
+def states(deployment: Deployment, *options: str) -> list[str]:
+    found = deployment.json("deliveries", "list", "--limit", "1000", *options)["deliveries"]
+    return [delivery["state"] for delivery in found]
+
+
+def dead_ids(deployment: Deployment, count: int) -> list[str]:
+    """Their ids, once there are so many."""
+    command = ("deliveries", "list", "--state", "dead")
+    return eventually(
+        lambda: (
+            len(found := [d["id"] for d in deployment.json(*command)["deliveries"]]) == count
+            and found
+        )
+    )
+
+
+def test_what_is_dead_is_found_explained_and_retried_beside_the_server(
+    deployment: Deployment,
+) -> None:
+    (event_id,) = deployment.send("bad.a")
+    deployment.send("good.a")
+    (dead,) = dead_ids(deployment, 1)
+    assert states(deployment, "--event", event_id[:-4]) == ["dead"]
+    eventually(lambda: states(deployment, "--handler", "mine.k*") == ["succeeded"])
+    assert states(deployment, "--since", "1h", "--until", "1m") == []
+    assert states(deployment, "--since", "1h") == ["succeeded", "dead"]
+
+    shown = deployment.run("deliveries", "show", dead).stdout
+    assert f"{event_id}  bad.a" in shown
+    assert "mine.fail  dead" in shown
+    assert "Reject: no \\x1b[31mluck" in shown
+
+    (deployment.home / "mended").touch()
+    result = deployment.run("deliveries", "retry", dead)
+    assert (result.returncode, result.stdout) == (0, "retried 1 delivery\n")
+    eventually(lambda: states(deployment, "--event", event_id) == ["succeeded"])
+    attempts = deployment.json("deliveries", "show", dead)["attempts"]
+    assert [attempt["outcome"] for attempt in attempts] == ["permanent", "delivered"]
+
+
+def test_many_are_moved_by_their_state_with_or_without_a_server(deployment: Deployment) -> None:
+    deployment.send("bad.a", "--count", "7")
+    ids = dead_ids(deployment, 7)
+    asked = deployment.run("deliveries", "retry", "--state", "dead")
+    assert asked.returncode == 2
+    assert "this would retry 7 deliveries; add --yes" in asked.stderr
+    assert states(deployment) == ["dead"] * 7
+
+    result = deployment.call("deliveries", "discard", *ids[:2], "--reason", "enough", "--yes")
+    assert result.stdout == "discarded 2 deliveries\n"
+    assert deployment.json("deliveries", "show", ids[0])["reason"] == "enough"
+    assert states(deployment, "--state", "cancelled") == ["cancelled"] * 2
+
+    deployment.stop()
+    changed = deployment.json("deliveries", "retry", "--state", "dead", "--name", "m*", "--yes")
+    assert sorted(changed["retried"]) == sorted(ids[2:])
+    # Nothing runs here: they wait for a server.
+    assert sorted(states(deployment)) == ["cancelled"] * 2 + ["pending"] * 5
+    changed = deployment.json("deliveries", "discard", "--state", "pending", "-y")
+    assert len(changed["discarded"]) == 5
+    assert states(deployment) == ["cancelled"] * 7
+
+
+def test_what_cannot_be_moved_is_said(deployment: Deployment) -> None:
+    deployment.send("bad.a")
+    (dead,) = dead_ids(deployment, 1)
+    deployment.call("deliveries", "discard", dead)
+    result = deployment.call("deliveries", "retry", dead)
+    assert result.returncode == 1
+    assert "retried 0 deliveries" in result.stdout
+    assert f"unchanged: {dead} is not dead, retrying or pending" in result.stdout
+    wrong = dead[:-1] + ("0" if dead[-1] != "0" else "1")
+    for arguments, text in (
+        (["show", wrong], f"there is no delivery {wrong}; did you mean {dead}?"),
+        (["show", "evt_1"], "'evt_1' is no delivery id; they look like dlv_"),
+        (["show", "dlv_xyz"], "there is no delivery dlv_xyz; see `clarihook deliveries list`"),
+        (["retry"], "say which: ids, or --state dead, but not both"),
+        (["retry", dead, "--state", "dead"], "but not both"),
+        (["retry", "--state", "succeeded"], "to run it once more, see `clarihook replay`"),
+        (["list", "--state", "daed"], "'daed' is not one of 'pending', 'running'"),
+    ):
+        result = deployment.call("deliveries", *arguments)
+        assert result.returncode == 2, arguments
+        assert text in " ".join(result.stderr.replace("│", " ").split())
