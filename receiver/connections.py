@@ -1,7 +1,7 @@
 """Connections under control: what uvicorn leaves open to clients that mean no good.
 
 uvicorn waits for ever for a request's head, takes heads of any size and answers what is not
-HTTP in plain text. What is here costs an honest request two comparisons.
+HTTP in plain text. It drops the body of a request that offers an upgrade.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import resource
 from collections.abc import Collection
 from typing import Any
 
+import httptools
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -45,8 +46,16 @@ class Connection(HttpToolsProtocol):
             _make_room(self.connections, newest=self)
 
     def data_received(self, data: bytes) -> None:
-        """Parse, and give up on a head without end."""
-        super().data_received(data)
+        """Parse; decline an upgrade, and give up on a head without end."""
+        self._unset_keepalive_if_required()
+        try:
+            self.parser.feed_data(data)
+        except httptools.HttpParserError:
+            self.send_400_response("This is not HTTP.")
+            return
+        except httptools.HttpParserUpgrade as offer:
+            self._decline_upgrade(rest=data[offer.args[0] :])
+            return
         cycle: RequestResponseCycle | None = self.cycle
         if cycle is not None and cycle.scope is self.scope:
             return  # the last head that was begun is complete
@@ -56,6 +65,36 @@ class Connection(HttpToolsProtocol):
         self._head_bytes += len(data)
         if self._head_bytes > MAX_HEAD_BYTES and not self.transport.is_closing():
             self._refuse(431, "headers_too_large", f"A head has at most {MAX_HEAD_BYTES} bytes.")
+
+    def on_headers_complete(self) -> None:
+        """Begin with the request, unless it has to be read again."""
+        if not self.parser.should_upgrade():
+            super().on_headers_complete()
+
+    def on_message_complete(self) -> None:
+        """The body is complete, unless it was not read at all."""
+        if not self.parser.should_upgrade():
+            super().on_message_complete()
+
+    def _decline_upgrade(self, *, rest: bytes) -> None:
+        """Read a request that offers an upgrade again, without the offer.
+
+        The parser takes it for a request without a body. Java's HttpClient offers HTTP/2 in
+        every request.
+        """
+        method = self.parser.get_method()
+        if method == b"CONNECT":
+            self.send_400_response("This is no proxy.")
+            return
+        version = self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version), b"connection: close"]
+        lines += [
+            b"%b: %b" % pair for pair in self.headers if pair[0] not in (b"upgrade", b"connection")
+        ]
+        self.parser = httptools.HttpRequestParser(self)
+        # As uvicorn does: what follows the last request is not read, and no reason to refuse it.
+        self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
+        self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP in the form of all other errors."""

@@ -32,13 +32,12 @@ def test_code_in_time_is_left_alone() -> None:
 def test_code_that_takes_too_long_is_cancelled() -> None:
     async def main() -> None:
         was_cancelled = False
-        with pytest.raises(DeadlineExceeded):
-            with Deadline(0):
-                try:
-                    await asyncio.sleep(FOREVER)
-                except asyncio.CancelledError:
-                    was_cancelled = True
-                    raise
+        with pytest.raises(DeadlineExceeded), Deadline(0):
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                was_cancelled = True
+                raise
         assert was_cancelled
         task = asyncio.current_task()
         assert task is not None
@@ -50,24 +49,22 @@ def test_code_that_takes_too_long_is_cancelled() -> None:
 
 def test_code_that_swallows_the_cancellation_has_exceeded_it_too() -> None:
     async def main() -> None:
-        with pytest.raises(DeadlineExceeded):
-            with Deadline(0):
-                try:
-                    await asyncio.sleep(FOREVER)
-                except asyncio.CancelledError:
-                    pass
+        with pytest.raises(DeadlineExceeded), Deadline(0):
+            try:
+                await asyncio.sleep(FOREVER)
+            except asyncio.CancelledError:
+                pass
 
     run(main)
 
 
 def test_an_error_raised_instead_is_passed_on() -> None:
     async def main() -> None:
-        with pytest.raises(ZeroDivisionError):
-            with Deadline(0):
-                try:
-                    await asyncio.sleep(FOREVER)
-                finally:
-                    raise ZeroDivisionError
+        with pytest.raises(ZeroDivisionError), Deadline(0):
+            try:
+                await asyncio.sleep(FOREVER)
+            finally:
+                raise ZeroDivisionError
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
@@ -114,9 +111,7 @@ def test_a_cancellation_from_outside_wins_when_both_come_at_once() -> None:
     limits=st.lists(st.sampled_from([0.0, FOREVER]), min_size=1, max_size=5),
     is_long=st.booleans(),
 )
-def test_nested_deadlines_cut_what_is_too_long_for_any(
-    limits: list[float], is_long: bool
-) -> None:
+def test_nested_deadlines_cut_what_is_too_long_for_any(limits: list[float], is_long: bool) -> None:
     """Whatever the limits, code that ends at once is never cut and code without end always is,
     if any limit is short; and the task is as before.
     """

@@ -1,5 +1,6 @@
 """Reading bodies: total, strict, and otherwise the same as the standard library's parser."""
 
+import contextlib
 import json
 from typing import Any
 
@@ -38,10 +39,8 @@ def nested(depth: int) -> bytes:
 @example(b'{"a":"\\')
 @example(b'"' + b"\\" * 10_000)
 def test_any_bytes_are_an_object_or_a_payload_error(body: bytes) -> None:
-    try:
+    with contextlib.suppress(PayloadError):
         assert isinstance(parse_object(body), dict)
-    except PayloadError:
-        pass
 
 
 @law
@@ -53,12 +52,11 @@ def test_valid_objects_read_as_the_standard_library_reads_them(
         body = json.dumps(value, indent=indent, ensure_ascii=escaped).encode()
     except UnicodeEncodeError:
         assume(False)  # a lone surrogate in an inner name: no UTF-8
-    try:
-        read = parse_object(body)
-    except PayloadError as error:
-        assert "surrogate" in str(error) or "hex escape" in str(error), "only these differ"
+    if "\\ud" in body.decode():  # lone surrogates are the one thing that only we refuse
+        with contextlib.suppress(PayloadError):
+            assert parse_object(body) == json.loads(body)
         return
-    assert read == json.loads(body)
+    assert parse_object(body) == json.loads(body)
 
 
 @law
