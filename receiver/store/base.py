@@ -153,8 +153,8 @@ class Replay:
     states: Mapping[State, int] = field(default_factory=dict)
     """How many of its deliveries are in each state now."""
     rest: str | None = None
-    """What of the selection has no deliveries yet, in the words of whoever replays; None once
-    all of it has."""
+    """What of the selection has no deliveries yet, as whoever replays wrote it; None if the
+    replay was recorded with all of its deliveries."""
 
 
 class Store(Protocol):
