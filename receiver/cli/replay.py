@@ -205,10 +205,8 @@ def _host_replay(
     from receiver.cli.replay_view import View, print_end  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
 
-    selected: int | None = None
-
     async def main() -> Progress:
-        nonlocal replay_id, selected
+        nonlocal replay_id
         async with hosted(settings, registry) as host:
             configure_logging("error", settings.log.format, redact=host.engine.notifier.redactor)
             if selection is None:
@@ -219,7 +217,6 @@ def _host_replay(
                 replayer = host.replayer(rate)
                 begun = await replayer.begin(selection, author=getpass.getuser(), now_ms=now_ms)
                 replay_id = begun.replay.id
-            selected = begun.rest.total if begun.rest is not None else None
             with View() as view:
                 return await follow(host, begun.replay.id, view, events_per_second=rate)
 
@@ -235,7 +232,7 @@ def _host_replay(
     if as_json:
         print_json(replay_record(progress))
     else:
-        print_end(progress, selected=selected)
+        print_end(progress)
     if progress.replay.states.get(State.DEAD) or progress.status is Status.CANCELLED:
         raise typer.Exit(1)
 
@@ -245,7 +242,7 @@ async def _move(settings: Settings, replay_id: int, *, as_json: bool, to: Status
 
     async with opened(settings, "guest") as store:
         before = await find(store, replay_id)
-        if before.status is Status.ENDED or (before.rest is None and to is Status.PAUSED):
+        if before.status is Status.ENDED or (before.is_added and to is Status.PAUSED):
             what = "has ended" if before.status is Status.ENDED else "is added already, all of it"
             raise UsageError(f"replay {replay_id} {what}; there is nothing left to {to} of it")
         if to is Status.PAUSED:

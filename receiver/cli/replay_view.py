@@ -53,14 +53,15 @@ class View:
             self._screen.print(line, soft_wrap=True)
 
 
-def print_end(progress: Progress, *, selected: int | None = None) -> None:
+def print_end(progress: Progress) -> None:
     """How it ended, in a line or two."""
     replay = progress.replay
     states = states_line(replay.states) or "no deliveries"
     style = "red" if replay.states.get(State.DEAD) else "green"
     print_line(f"replay {replay.id} {progress.status}: {_events(replay.events)}, {states}", style)
-    if selected is not None and progress.rest is None and selected > replay.events:
-        print_line(f"no handler or route is for {_events(selected - replay.events)} of them")
+    if progress.is_added and progress.selected > replay.events:
+        others = _events(progress.selected - replay.events)
+        print_line(f"no handler or route is for {others} of the selection")
     if replay.states.get(State.DEAD):
         print_line(f"see why: clarihook replay show {replay.id}")
     if progress.status is Status.PAUSED:

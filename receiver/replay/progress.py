@@ -32,8 +32,18 @@ class Progress:
 
     @cached_property
     def rest(self) -> Rest | None:
-        """What has no deliveries yet; None if all have."""
+        """What has no deliveries yet, or that nothing is left; None if it was begun as a whole."""
         return None if self.replay.rest is None else Rest.load(self.replay.rest)
+
+    @property
+    def is_added(self) -> bool:
+        """Whether every event that has a handler has its deliveries."""
+        return self.rest is None or self.rest.scanned >= self.rest.total
+
+    @property
+    def selected(self) -> int:
+        """How many events were selected."""
+        return self.replay.events if self.rest is None else self.rest.total
 
     @property
     def deliveries(self) -> int:
@@ -53,11 +63,12 @@ class Progress:
     @property
     def status(self) -> Status:
         """Where the replay is."""
-        if self.rest is not None and self.rest.state != "open":
-            return Status.PAUSED if self.rest.state == "paused" else Status.CANCELLED
-        if self.rest is not None or self.unfinished:
-            return Status.RUNNING
-        return Status.CANCELLED if self.replay.states.get(State.CANCELLED) else Status.ENDED
+        state = "open" if self.rest is None else self.rest.state
+        if state == "cancelled":
+            return Status.CANCELLED
+        if state == "paused" and not self.is_added:
+            return Status.PAUSED
+        return Status.ENDED if self.is_added and not self.unfinished else Status.RUNNING
 
     @property
     def has_stopped(self) -> bool:
@@ -67,8 +78,6 @@ class Progress:
     @property
     def done(self) -> float:
         """The part that is done, from 0 to 1: of the events, and of their deliveries so far."""
-        if self.has_stopped and self.rest is None:
-            return 1.0
         ended = 1 - self.unfinished / self.deliveries if self.deliveries else 1.0
-        added = self.rest.scanned / max(1, self.rest.total) if self.rest is not None else 1.0
+        added = 1.0 if self.rest is None else self.rest.scanned / max(1, self.rest.total)
         return added * ended

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 from receiver.errors import UsageError
 from receiver.model import Event, EventId, NewDelivery, State
-from receiver.replay.progress import Progress
+from receiver.replay.progress import Progress, Status
 from receiver.replay.selection import Rest, RestState, Selection
 from receiver.store.base import DeliveryFilter, Store
 
@@ -84,7 +84,7 @@ class Replayer:
             looked_at = time.monotonic()
             progress = await find(self._store, replay_id)
             on_progress(progress)
-            is_open = progress.rest is not None and progress.rest.state == "open"
+            is_open = not progress.is_added and progress.status is Status.RUNNING
             if progress.has_stopped or (until_added and not is_open):
                 return progress
             # Looking costs more, the larger the replay is: it never takes over a fifth.
@@ -108,11 +108,10 @@ class Replayer:
         events = await self._store.events(
             selection.filter(rest.position), limit=wanted, newest=selection.newest
         )
-        scanned = rest.scanned + len(events)
-        left = None
         # Fewer than wanted: retention has removed the others meanwhile.
-        if len(events) == wanted and scanned < rest.total:
-            left = replace(rest, scanned=scanned, position=events[-1].id).dump()
+        scanned = rest.total if len(events) < wanted else rest.scanned + wanted
+        position = events[-1].id if events else rest.position
+        left = replace(rest, scanned=scanned, position=position).dump()
         deliveries = await self._deliveries(events, selection)
         was_first = await self._store.extend_replay(
             replay.id, was=replay.rest, rest=left, deliveries=deliveries

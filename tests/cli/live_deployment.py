@@ -134,6 +134,13 @@ class Deployment:
             self._server.communicate(timeout=30)
             self._server = None
 
+    def kill(self) -> None:
+        """End the server as a power cut would."""
+        assert self._server is not None, "serve() first"
+        self._server.kill()
+        self._server.communicate(timeout=30)
+        self._server = None
+
     def send(self, event_type: str, *options: str) -> list[str]:
         """Send signed events to the server; their ids."""
         url = f"{self.origin}/hooks/claribi"
