@@ -68,13 +68,14 @@ class GroupWriter:
         self._refuse(late)
 
     def _refuse(self, operations: list[Operation]) -> None:
-        assert self._loop is not None, "only a started writer stops"
         for operation in operations:
             operation.error = StoreUnavailable("the store is closed")
-        self._loop.call_soon(_tell_all, operations)
+        self._tell(operations)
 
     def _run(self) -> None:
-        while (batch := self._take()) is not None:
+        is_last = False
+        while not is_last:
+            batch, is_last = self._take()
             try:
                 self._apply(batch)
             except BaseException as error:  # a thread's border: the callers get it
@@ -82,22 +83,19 @@ class GroupWriter:
                     operation.error = error
             self._tell(batch)
 
-    def _take(self) -> list[Operation] | None:
-        """Wait for an operation, then take all that gathered; None at the end."""
-        first = self._queue.get()
-        if first is None:
-            return None
-        batch = [first]
+    def _take(self) -> tuple[list[Operation], bool]:
+        """Wait for an operation, then take all that gathered; and whether these are the last."""
+        batch: list[Operation] = []
+        operation = self._queue.get()
         try:
-            while len(batch) < MAX_BATCH:
-                operation = self._queue.get_nowait()
-                if operation is None:
-                    self._queue.put(None)
-                    break
+            while operation is not None:
                 batch.append(operation)
+                if len(batch) == MAX_BATCH:
+                    return batch, False
+                operation = self._queue.get_nowait()
         except queue.Empty:
-            pass
-        return batch
+            return batch, False
+        return batch, True
 
     def _tell(self, batch: list[Operation]) -> None:
         assert self._loop is not None, "start() sets the loop before the thread runs"

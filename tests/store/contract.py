@@ -10,14 +10,23 @@ from collections.abc import Awaitable, Callable
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from store_data import FAR_MS, HANDLER, claim_one, end, event, finish, handler, now_ms, record_one
+from store_data import (
+    FAR_MS,
+    HANDLER,
+    MESSAGE,
+    claim_one,
+    end,
+    event,
+    finish,
+    handler,
+    now_ms,
+    record_one,
+)
 
 from receiver.errors import LeaseLost, StoreError
 from receiver.model import (
     MOVES,
-    Attachment,
     EventId,
-    Message,
     NewDelivery,
     Outcome,
     Severity,
@@ -36,16 +45,6 @@ Survivor = Callable[[Store], Awaitable[Store]]
 
 OPS = NewDelivery("target", "ops/1-slack", 5)
 MAIL = NewDelivery("target", "ops/2-mailto", 3)
-FILE = Attachment(name="table.csv", content_type="text/csv", content=b"a,b\r\n\x00\xff")
-MESSAGE = Message(
-    channel="ops",
-    title="It failed ✗",
-    body="<b>why</b>",
-    severity=Severity.CRITICAL,
-    format="html",
-    attachments=(FILE,),
-)
-
 pytestmark = pytest.mark.anyio
 
 

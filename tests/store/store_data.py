@@ -6,7 +6,16 @@ import itertools
 import time
 from typing import Any
 
-from receiver.model import DeliveryId, NewDelivery, NewEvent, Outcome, State
+from receiver.model import (
+    Attachment,
+    DeliveryId,
+    Message,
+    NewDelivery,
+    NewEvent,
+    Outcome,
+    Severity,
+    State,
+)
 from receiver.store.base import Claim, Finish, Store
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
@@ -16,6 +25,16 @@ BODY = b'{"event": "data_source.sync_failed", "data": {"data_source_id": 7}}'
 HANDLER = "sync_failed.alert"
 FAR_MS = 10**13
 """A moment after any that a test makes."""
+
+FILE = Attachment(name="table.csv", content_type="text/csv", content=b"a,b\r\n\x00\xff")
+MESSAGE = Message(
+    channel="ops",
+    title="It failed ✗",
+    body="<b>why</b>",
+    severity=Severity.CRITICAL,
+    format="html",
+    attachments=(FILE,),
+)
 
 _counter = itertools.count()
 
