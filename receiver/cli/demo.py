@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from receiver.cli.output import print_line
+from receiver.errors import ClarihookError
 
 
 def _given_home(ctx: typer.Context, value: Path | None) -> Path | None:
@@ -62,4 +63,7 @@ def _say(text: str = "", style: str = "") -> None:
     """Colours on a terminal, plain ASCII elsewhere."""
     if not sys.stdout.isatty():
         text = text.encode("ascii", "backslashreplace").decode()
-    print_line(text, style)
+    try:
+        print_line(text, style)
+    except SystemExit:  # rich's answer to a broken pipe, which would tear down the event loop
+        raise ClarihookError("nobody reads what the demo says, so it has stopped") from None

@@ -117,6 +117,18 @@ def test_it_goes_on_until_it_is_asked_to_stop(
             socket.create_connection(("127.0.0.1", port), timeout=5).close()
 
 
+def test_it_stops_when_nobody_reads_any_more(start: Start, temp: Path) -> None:
+    process = start("--every", "0")
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.stderr.read() == "error: nobody reads what the demo says, so it has stopped\n"
+    process.stderr.close()
+    assert process.wait(SECONDS) == 1
+    assert list(temp.iterdir()) == []
+
+
 def test_an_event_that_does_not_get_through_is_told(temp: Path) -> None:
     broken = """
 from receiver import Reject, on
