@@ -7,7 +7,7 @@ from collections import Counter
 from pathlib import Path
 
 import pytest
-from serve_process import Load, measured, opened, settle, serving, write_home
+from serve_process import Load, measured, opened, serving, settle, write_home
 
 ROUNDS = 20
 

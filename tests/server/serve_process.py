@@ -160,6 +160,7 @@ class Load:
     serve: Serve
     name: str
     clients: int = 8
+    enough: int = 1
     accepted: dict[str, bytes] = field(default_factory=dict)
     """The bodies of the acknowledged events, by id."""
     statuses: dict[int, int] = field(default_factory=dict)
@@ -173,7 +174,7 @@ class Load:
         self._over = threading.Event()
         self._lock = threading.Lock()
         self.has_begun = threading.Event()
-        """The first event is acknowledged."""
+        """As many events as are `enough` are acknowledged."""
         self._threads = [
             threading.Thread(target=self._send, args=(number,)) for number in range(self.clients)
         ]
@@ -211,7 +212,8 @@ class Load:
                 self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
                 if reply.status == 202:
                     self.accepted[answer["id"]] = body
-                    self.has_begun.set()
+                    if len(self.accepted) >= self.enough:
+                        self.has_begun.set()
         connection.close()
 
 
