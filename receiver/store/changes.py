@@ -22,13 +22,13 @@ def release(
 
 
 def reject(db: "sqlite3.Connection", queries: Queries, rejection: Rejection, *, keep: int) -> None:
-    """Keep a refused request, and no more than the latest `keep` of them."""
+    """Keep a refused request, and no more than the latest `keep` of its status."""
     db.execute(
         queries["insert_rejection"],
         (rejection.received_ms, rejection.source, rejection.status, rejection.reason,
          rejection.headers, rejection.body, rejection.body_bytes),
     )  # fmt: skip
-    db.execute(queries["trim_rejections"], (keep,))
+    db.execute(queries["trim_rejections"], (keep, rejection.status))
 
 
 def replay(

@@ -257,8 +257,11 @@ INSERT INTO rejections (received_at, source, status, reason, headers, body, body
 VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: trim_rejections
+-- Each status by itself: anybody can make 401s, and they may not push out what is kept whole.
 DELETE FROM rejections
-WHERE id <= (SELECT max(id) FROM rejections) - ?
+WHERE
+    status = ?2
+    AND id NOT IN (SELECT id FROM rejections WHERE status = ?2 ORDER BY id DESC LIMIT ?1)
 
 -- name: insert_replay
 INSERT INTO replays (created_at, author, selection, events, rest)
