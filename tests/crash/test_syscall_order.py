@@ -82,13 +82,10 @@ def trace(home: Path, program: list[str], output: Path) -> list[str]:
 
 
 def can_trace() -> bool:
-    return (
-        STRACE is not None
-        and subprocess.run(
-            [STRACE, "-o", "/dev/null", "true"], check=False, capture_output=True
-        ).returncode
-        == 0
-    )
+    if STRACE is None:
+        return False
+    command = [STRACE, "-o", "/dev/null", "true"]
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0
 
 
 @pytest.mark.chaos

@@ -272,3 +272,14 @@ def test_a_flood_of_unproven_requests_is_kept_in_part_and_in_short(tmp_path: Pat
         ((told,),) = server.query("SELECT count(*) FROM rejections WHERE source = 'other'")
         assert told == 1, "a flood on one source hides nothing of another"
         assert server.count("events") == 0
+
+
+def test_unproven_requests_push_out_nothing_that_is_kept_whole(tmp_path: Path) -> None:
+    """R4: anybody can send what is unsigned, as much as they like."""
+    with served(tmp_path) as server:
+        server.app.engine.store._max_rejections = 5
+        assert server.post(b"{").status_code == 400
+        for number in range(10):
+            assert server.post(b"%d" % number, headers=[]).status_code == 401
+        rows = server.query("SELECT status, body FROM rejections ORDER BY id")
+        assert rows == [(400, b"{"), *((401, b"%d" % number) for number in range(5, 10))]
