@@ -21,7 +21,7 @@ log = structlog.get_logger("receiver.dispatch")
 
 POLL_SECONDS = 0.2
 """How soon work that another process added, or that has come due, is noticed."""
-CANCEL_SECONDS = 1.0
+CANCEL_SECONDS = 0.5
 """At a stop, how long a run that was cancelled may take to end."""
 STORE_SECONDS = 2.0
 """At a stop, how long the store is waited for if it is full or locked."""

@@ -220,4 +220,8 @@ def lease_lost(finish: Finish) -> LeaseLost:
 
 
 def _as_store_error(error: BaseException) -> StoreError:
-    return error if isinstance(error, StoreError) else StoreError(f"store: {error}")
+    if isinstance(error, StoreError):
+        return error
+    wrapped = StoreError(f"store: {error}")
+    wrapped.__cause__ = error
+    return wrapped

@@ -27,7 +27,6 @@ T = TypeVar("T")
 NAMES = ["a", "b"]
 KEYS = [None, "7", "8"]
 TARGET = NewDelivery("target", "ops/1", 2)
-MAX_ATTEMPTS = 3
 START_MS = 1_800_000_000_000
 UNFINISHED = frozenset(State) - FINAL_STATES
 
@@ -119,13 +118,14 @@ class DeliveryLife(RuleBasedStateMachine):
     @rule(
         names=st.lists(st.sampled_from(NAMES), max_size=2, unique=True),
         key=st.sampled_from(KEYS),
+        attempts=st.integers(1, 3),
         is_claimed=st.booleans(),
     )
-    def receive(self, names: list[str], key: str | None, is_claimed: bool) -> None:
+    def receive(self, names: list[str], key: str | None, attempts: int, is_claimed: bool) -> None:
         is_claimed = is_claimed and key is None
         message = f"message {len(self.model.events)}"
         new = event(key=message, received_ms=self.now_ms)
-        made = [handler(name, attempts=MAX_ATTEMPTS, key=key) for name in names]
+        made = [handler(name, attempts=attempts, key=key) for name in names]
         recorded = self.do(self._record(new, made, claimed=is_claimed))
         assert not recorded.is_duplicate
         self.model.events[message] = new.id
@@ -144,7 +144,7 @@ class DeliveryLife(RuleBasedStateMachine):
         found = self.do(self.store.event(stored.event_id))
         assert found is not None
         return Claim(delivery_id=stored.id, name=known.name, event=found, attempt=1, tries=1,
-                     max_attempts=MAX_ATTEMPTS)  # fmt: skip
+                     max_attempts=stored.max_attempts)  # fmt: skip
 
     @precondition(lambda self: self.model.events)
     @rule(data=st.data())
@@ -282,7 +282,7 @@ class DeliveryLife(RuleBasedStateMachine):
     @rule(data=st.data(), name=st.sampled_from(NAMES), key=st.sampled_from(KEYS))
     def replay(self, data: st.DataObject, name: str, key: str | None) -> None:
         event_id = data.draw(st.sampled_from(list(self.model.events.values())))
-        new = handler(name, attempts=MAX_ATTEMPTS, key=key)
+        new = handler(name, attempts=1, key=key)
         replay_id = self.do(
             self.store.replay(author="me", selection="one", now_ms=self.now_ms,
                               deliveries=[(event_id, [new, new])])

@@ -1,0 +1,135 @@
+"""What the dispatcher's tests are made of: events, lanes of real handlers, and waiting."""
+
+import asyncio
+import hashlib
+import itertools
+import json
+import time
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import asynccontextmanager
+from typing import Any
+
+from receiver import on
+from receiver.dispatch import Dispatcher, Lane
+from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.lane import Runner
+from receiver.dispatch.resources import SharedResources
+from receiver.dispatch.run_handler import HandlerRunner
+from receiver.model import Attempt, Delivery, DeliveryId, NewDelivery, NewEvent, State
+from receiver.registry.handler import Handler, make_handlers
+from receiver.store.base import Claim, Finish, Store
+from receiver.store.ids import new_event_id
+from receiver.store.sqlite import SqliteStore
+
+TYPE = "data_source.sync_failed"
+SECRET = "made-up-secret-of-the-tests"
+QUICK = (0.001,)
+RULES = RetryRules(schedule_seconds=QUICK, redact=lambda text: text.replace(SECRET, "***"))
+TARGET = "ops/1-test"
+
+_counter = itertools.count()
+
+
+def event(body: dict[str, Any] | None = None, **changes: Any) -> NewEvent:
+    body = {"event": TYPE, "data": {}} if body is None else body
+    now = int(time.time() * 1000)
+    key = hashlib.sha256(b"%d" % next(_counter)).digest()
+    raw = json.dumps(body).encode()
+    new = NewEvent(new_event_id(now), "claribi", TYPE, now, raw, "host: a", None, 0, key)
+    return new._replace(**changes)
+
+
+async def send(
+    store: Store, *names: str, attempts: int = 8, key: str | None = None, **changes: Any
+) -> DeliveryId:
+    """Record an event with a delivery per name, unclaimed; the first one's number."""
+    made = [NewDelivery("handler", name, attempts, key) for name in names]
+    return (await store.record(event(**changes), made)).delivery_ids[0]
+
+
+def handler_of(func: Callable[..., Any], **options: Any) -> Handler:
+    (handler,) = make_handlers(on(TYPE, name="h.test", **options)(func), "h")
+    return handler
+
+
+def handler_lane(
+    store: SqliteStore,
+    func: Callable[..., Any],
+    *,
+    limit: int = 8,
+    timeout_seconds: float = 5.0,
+    threads: ThreadPoolExecutor | None = None,
+) -> Lane:
+    runner = HandlerRunner(
+        handler=handler_of(func),
+        resources=SharedResources(store, {"ops"}, None),
+        target_deliveries=lambda _channel: (NewDelivery("target", TARGET, 3),),
+        rules=RULES,
+        timeout_seconds=timeout_seconds,
+        threads=threads or ThreadPoolExecutor(1),
+    )
+    return Lane("h.test", runner, limit)
+
+
+def lane(run: Callable[[Claim], Awaitable[Finish]], name: str = "h.test", limit: int = 8) -> Lane:
+    return Lane(name, run, limit)
+
+
+async def succeed(claim: Claim) -> Finish:
+    return Ending(claim, RULES).succeeded()
+
+
+def recording(seen: list[Claim]) -> Runner:
+    """A runner that succeeds and keeps what it ran."""
+
+    async def run(claim: Claim) -> Finish:
+        seen.append(claim)
+        return await succeed(claim)
+
+    return run
+
+
+@asynccontextmanager
+async def dispatching(store: Store, *lanes: Lane) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(store, lanes)
+    await dispatcher.start()
+    try:
+        yield dispatcher
+    finally:
+        await dispatcher.stop(0.0)
+
+
+async def until(is_so: Callable[[], Any], *, seconds: float = 5.0) -> None:
+    """Wait for a condition; a test whose condition does not come fails by its deadline."""
+    async with asyncio.timeout(seconds):
+        while True:
+            found = is_so()
+            if await found if isinstance(found, Awaitable) else found:
+                return
+            await asyncio.sleep(0.002)
+
+
+async def in_state(store: Store, delivery_id: int, *states: State) -> Delivery:
+    """The delivery, once it is in one of the states; in a final one if none is given."""
+    found: list[Delivery] = []
+
+    async def is_there() -> bool:
+        delivery = await store.delivery(delivery_id)
+        assert delivery is not None
+        found[:] = [delivery]
+        return delivery.state in states if states else delivery.state.is_final
+
+    await until(is_there)
+    return found[0]
+
+
+async def run_one(store: SqliteStore, func: Callable[..., Any], *, attempts: int = 3,
+                  timeout_seconds: float = 5.0, **changes: Any,
+) -> tuple[Delivery, Sequence[Attempt]]:  # fmt: skip
+    """A handler's delivery, run to its end, and its attempts."""
+    one = handler_lane(store, func, timeout_seconds=timeout_seconds)
+    async with dispatching(store, one):
+        delivery_id = await send(store, "h.test", attempts=attempts, **changes)
+        delivery = await in_state(store, delivery_id)
+    return delivery, await store.attempts(delivery_id)
