@@ -33,6 +33,8 @@ COMMANDS: dict[str, Entry] = {
     "events": Entry("receiver.cli.events:app", "Look at what has come, and send samples."),
     "replay": Entry("receiver.cli.replay:app", "Run stored events through the handlers again."),
     "deliveries": Entry("receiver.cli.deliveries:app", "Look at deliveries, retry or discard."),
+    "rejections": Entry("receiver.cli.rejections:app", "Look at requests that were refused."),
+    "signature": Entry("receiver.cli.signature:app", "Find out why a signature is refused."),
     "handlers": Entry("receiver.cli.handlers:app", "List the handlers, and try one out."),
     "sandbox": Entry("receiver.cli.sandbox:sandbox", "Run a local stand-in for clariBI."),
     "claribi": Entry("receiver.cli.claribi:app", "Call the clariBI API."),
