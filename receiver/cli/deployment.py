@@ -18,13 +18,13 @@ _NEAR = 500
 """Among so many of the latest, a mistyped id is looked for."""
 
 
-def store_of(settings: Settings, role: Role) -> SqliteStore:
+def store_of(settings: Settings, role: Role, *, must_exist: bool = True) -> SqliteStore:
     """The store, not yet opened. Raises UsageError if nothing was ever stored."""
     # Slow to import: it brings all that runs deliveries.
     from receiver.engine import open_store  # noqa: PLC0415
 
     store = open_store(settings, role=role)
-    if not store.path.exists():
+    if must_exist and not store.path.exists():
         raise UsageError(
             f"{store.path}: no database here yet. Start `clarihook serve` once, or check "
             "--home and store.url."

@@ -12,8 +12,11 @@ from receiver.cli.deployment import find_event, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table
 from receiver.cli.records import event_record, event_summary
+from receiver.cli.selecting import SourceOption, TypeOption, event_filter
 from receiver.cli.send import send
-from receiver.cli.times import SinceOption, UntilOption, shown, span_ms
+from receiver.cli.tail import tail
+from receiver.cli.times import SinceOption, UntilOption, shown
+from receiver.cli.transfer import export, import_
 from receiver.cli.tree import Story, print_stories, states_line, tell
 from receiver.model import Event
 from receiver.settings import Settings, load_settings
@@ -21,14 +24,10 @@ from receiver.store.base import EventFilter
 
 app = typer.Typer(help="Look at what has come, and send samples.")
 app.command()(send)
+app.command()(tail)
+app.command()(export)
+app.command("import")(import_)
 
-TypeOption = Annotated[
-    list[str] | None,
-    typer.Option("--type", metavar="PATTERN", help="Of this type, such as data_source.*"),
-]
-SourceOption = Annotated[
-    list[str] | None, typer.Option("--source", metavar="PATTERN", help="From this source.")
-]
 LimitOption = Annotated[int, typer.Option("--limit", min=1, help="At most so many.")]
 
 _PAGE = 100
@@ -49,10 +48,7 @@ def list_(
 
     Example: clarihook events list --type 'data_source.*' --since 2h
     """
-    since_ms, until_ms = span_ms(since, until)
-    which = EventFilter(
-        types=type_ or (), sources=source or (), since_ms=since_ms, until_ms=until_ms
-    )
+    which = event_filter(type_, source, since, until)
     rows = asyncio.run(_list(load_settings(home), which, limit))
     if as_json:
         print_json({"events": rows})
@@ -135,11 +131,11 @@ def _print_event(event: Event) -> None:
         print_line(f"  {name}: {value}")
     print_line()
     print_line(f"body, {len(event.body)} bytes", "bold")
-    for line in _body_lines(event.body):
+    for line in body_lines(event.body):
         print_line(f"  {line}")
 
 
-def _body_lines(body: bytes) -> list[str]:
+def body_lines(body: bytes) -> list[str]:
     """The body to look at: JSON indented, other text as it is, what is no text escaped."""
     try:
         return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
