@@ -5,7 +5,7 @@ import functools
 import time
 import traceback
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -31,7 +31,7 @@ class HandlerRunner:
     target_deliveries: TargetDeliveries
     rules: RetryRules
     timeout_seconds: float
-    threads: ThreadPoolExecutor
+    threads: Executor
 
     async def __call__(self, claim: Claim) -> Finish:
         """Run the handler once. Raises nothing but CancelledError, at a stop."""

@@ -6,7 +6,6 @@ import itertools
 import json
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -16,6 +15,7 @@ from receiver.dispatch.ending import Ending, RetryRules
 from receiver.dispatch.lane import Runner
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
+from receiver.dispatch.threads import HandlerThreads
 from receiver.model import Attempt, Delivery, DeliveryId, NewDelivery, NewEvent, State
 from receiver.registry.handler import Handler, make_handlers
 from receiver.store.base import Claim, Finish, Store
@@ -59,7 +59,7 @@ def handler_lane(
     *,
     limit: int = 8,
     timeout_seconds: float = 5.0,
-    threads: ThreadPoolExecutor | None = None,
+    threads: HandlerThreads | None = None,
 ) -> Lane:
     runner = HandlerRunner(
         handler=handler_of(func),
@@ -67,7 +67,7 @@ def handler_lane(
         target_deliveries=lambda _channel: (NewDelivery("target", TARGET, 3),),
         rules=RULES,
         timeout_seconds=timeout_seconds,
-        threads=threads or ThreadPoolExecutor(1),
+        threads=threads or HandlerThreads(1),
     )
     return Lane("h.test", runner, limit)
 

@@ -4,7 +4,6 @@ import asyncio
 import contextlib
 import time
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from threading import Event as ThreadEvent
 from typing import Any
 
@@ -29,6 +28,7 @@ from receiver.dispatch import recording as recording_module
 from receiver.dispatch.ending import Ending
 from receiver.dispatch.intake import Planner
 from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import StoreUnavailable
 from receiver.model import Message, NewDelivery, Outcome, State
 from receiver.notify import SendResult
@@ -611,7 +611,7 @@ async def test_a_sync_handler_at_a_stop_ends_in_time_or_is_left_behind(
         begun.set()
         release.wait(5)
 
-    threads = ThreadPoolExecutor(1)
+    threads = HandlerThreads(1)
     async with dispatching(store, handler_lane(store, handle, threads=threads)) as dispatcher:
         running, queued = await send(store, "h.test"), await send(store, "h.test")
         await until(lambda: begun.is_set() and dispatcher.running == 2)

@@ -5,7 +5,6 @@ import contextlib
 import sys
 import threading
 import time
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +21,7 @@ from dispatch_parts import (
 )
 
 from receiver import Context, Reject, Retry, Skip
+from receiver.dispatch.threads import HandlerThreads
 from receiver.model import Outcome, State
 from receiver.store.sqlite import SqliteStore
 
@@ -237,7 +237,7 @@ async def test_a_wait_for_a_free_thread_does_not_count_as_running(store: SqliteS
     def handle(_event: dict[str, Any]) -> None:
         release.wait(5)
 
-    one = ThreadPoolExecutor(1)
+    one = HandlerThreads(1)
     blocked = one.submit(release.wait, 5)
     async with dispatching(
         store, handler_lane(store, handle, timeout_seconds=0.2, threads=one)

@@ -1,0 +1,89 @@
+"""The threads of sync handlers: bounded, reused, and never in the way of an exit."""
+
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from receiver.dispatch.threads import HandlerThreads
+
+
+def test_results_and_errors_come_back() -> None:
+    threads = HandlerThreads(2)
+    assert threads.submit(divmod, 7, 2).result(5) == (3, 1)
+    with pytest.raises(ZeroDivisionError):
+        threads.submit(divmod, 7, 0).result(5)
+    with pytest.raises(SystemExit):
+        threads.submit(sys.exit, 3).result(5)
+    assert threads.submit(int, "5", base=8).result(5) == 5
+    threads.shutdown()
+
+
+def test_no_more_run_at_a_time_than_the_limit_and_all_run() -> None:
+    threads, lock = HandlerThreads(3), threading.Lock()
+    full, running, most = threading.Barrier(3), 0, 0
+
+    def work(number: int) -> int:
+        nonlocal running, most
+        with lock:
+            running += 1
+            most = max(most, running)
+        full.wait(5)  # nobody leaves before three are in
+        with lock:
+            running -= 1
+        return number
+
+    futures = [threads.submit(work, number) for number in range(12)]
+    assert [each.result(5) for each in futures] == list(range(12))
+    assert most == 3
+    threads.shutdown()
+
+
+def test_an_idle_thread_is_used_again() -> None:
+    threads = HandlerThreads(8)
+    names = set()
+    for _ in range(50):
+        names.add(threads.submit(lambda: threading.current_thread().name).result(5))
+    assert len(names) <= 2, "a thread may not have come back yet when the next call is queued"
+    threads.shutdown()
+
+
+def test_what_is_queued_can_be_cancelled_what_runs_can_not() -> None:
+    threads, begun, release = HandlerThreads(1), threading.Event(), threading.Event()
+
+    def hang() -> None:
+        begun.set()
+        release.wait(5)
+
+    running, queued = threads.submit(hang), threads.submit(hang)
+    assert begun.wait(5)
+    assert (running.cancel(), queued.cancel()) == (False, True)
+    other = threads.submit(hang)
+    threads.shutdown(wait=False, cancel_futures=True)
+    assert other.cancelled()
+    release.set()
+    running.result(5)
+    threads.shutdown()
+    with pytest.raises(RuntimeError, match="shut down"):
+        threads.submit(hang)
+
+
+def test_a_shutdown_that_waits_finishes_what_is_queued() -> None:
+    threads = HandlerThreads(1)
+    futures = [threads.submit(str, number) for number in range(5)]
+    threads.shutdown()
+    assert [each.result(0) for each in futures] == list("01234")
+
+
+def test_a_handler_that_hangs_keeps_no_process_from_its_end() -> None:
+    code = (
+        "import threading\n"
+        "from receiver.dispatch.threads import HandlerThreads\n"
+        "begun = threading.Event()\n"
+        "threads = HandlerThreads(1)\n"
+        "threads.submit(lambda: (begun.set(), threading.Event().wait()))\n"
+        "begun.wait()\n"
+        "threads.shutdown(wait=False, cancel_futures=True)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
