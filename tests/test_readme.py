@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 
 from receiver.cli import COMMANDS, load_command
-from receiver.model import MOVES
 from receiver.registry import load_handlers
 from receiver.testing import run_handler
 
@@ -106,13 +105,6 @@ def test_every_page_is_in_the_index() -> None:
     index = (REPOSITORY / "docs/README.md").read_text()
     for page in (REPOSITORY / "docs").glob("*.md"):
         assert page.name == "README.md" or f"({page.name})" in index
-
-
-def test_the_table_of_states_is_that_of_the_program() -> None:
-    text = (REPOSITORY / "docs/README.md").read_text().partition("## The states")[2]
-    rows = re.findall(r"^\| (\w+) \| [^|]+ \|([^|]*)\|$", text, re.MULTILINE)[1:]
-    told = {state: set(re.findall(r"\w+", to)) for state, to in rows}
-    assert told == {state.value: {to.value for to in moves} for state, moves in MOVES.items()}
 
 
 def test_the_floors_of_the_security_page_are_those_of_the_project() -> None:
