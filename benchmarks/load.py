@@ -69,7 +69,8 @@ def signed_requests(count: int, *, event: str) -> Iterator[Path]:
         ).encode()
         signature = hmac.digest(SECRET.encode(), b"%d." % now + body, hashlib.sha256).hex()
         head = (
-            "POST /hooks/claribi HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: clariBI-Webhooks/1.0\r\n"
+            "POST /hooks/claribi HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+            "User-Agent: clariBI-Webhooks/1.0\r\n"
             f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
             f"X-ClariBI-Signature: t={now},v1={signature}\r\n\r\n"
         )

@@ -5,7 +5,7 @@ from types import TracebackType
 from typing import Any
 
 
-class DeadlineExceeded(Exception):  # noqa: N818 - told apart from a TimeoutError of the code's own
+class DeadlineExceeded(Exception):
     """The stretch took too long and was cancelled."""
 
 

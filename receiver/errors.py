@@ -1,20 +1,20 @@
 """Every error that clarihook raises.
 
-    ClarihookError
-    ├── ConfigError            a setting is wrong; says which file, key and line, and the remedy
-    ├── UsageError             a command was given something that does not exist or does not fit
-    ├── SignatureError         a request does not prove its sender (401)
-    ├── PayloadError           a proven request whose body is not an event (400)
-    ├── StoreError             the store can't do it
-    │   ├── StoreUnavailable   not now: full, locked, backlog reached (503)
-    │   ├── StoreLocked        another process owns this database
-    │   ├── SchemaTooNew       written by a newer clarihook
-    │   └── LeaseLost          the delivery is no longer this worker's to finish
-    ├── HandlerLoadError       a handler file can't be loaded
-    └── HandlerSignal          what a handler raises to steer its own delivery
-        ├── Skip               success, with a reason
-        ├── Retry              run me again, after that long
-        └── Reject             dead at once, with a reason
+ClarihookError
+├── ConfigError            a setting is wrong; says which file, key and line, and the remedy
+├── UsageError             a command was given something that does not exist or does not fit
+├── SignatureError         a request does not prove its sender (401)
+├── PayloadError           a proven request whose body is not an event (400)
+├── StoreError             the store can't do it
+│   ├── StoreUnavailable   not now: full, locked, backlog reached (503)
+│   ├── StoreLocked        another process owns this database
+│   ├── SchemaTooNew       written by a newer clarihook
+│   └── LeaseLost          the delivery is no longer this worker's to finish
+├── HandlerLoadError       a handler file can't be loaded
+└── HandlerSignal          what a handler raises to steer its own delivery
+    ├── Skip               success, with a reason
+    ├── Retry              run me again, after that long
+    └── Reject             dead at once, with a reason
 """
 
 from datetime import timedelta
@@ -81,7 +81,7 @@ class HandlerLoadError(ClarihookError):
     """A handler file can't be loaded; the text has its path, the line and the cause."""
 
 
-class HandlerSignal(ClarihookError):  # noqa: N818 - these steer, they are no failures
+class HandlerSignal(ClarihookError):
     """What a handler raises to steer its own delivery."""
 
 

@@ -23,7 +23,7 @@ class Claims(BaseModel):
     exp: int
 
 
-class BadToken(ValueError):  # noqa: N818 - says what it is about
+class BadToken(ValueError):
     """The text is no token of ours."""
 
 

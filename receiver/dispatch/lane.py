@@ -10,7 +10,7 @@ from typing import Protocol
 from receiver.store.base import Claim, Finish
 
 
-class Postpone(Exception):  # noqa: N818 - not now, and no attempt was made
+class Postpone(Exception):
     """What a runner raises when it could not even begin: the attempt does not count."""
 
     def __init__(self, seconds: float) -> None:
