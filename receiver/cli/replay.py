@@ -68,6 +68,16 @@ def run(
     rate: Annotated[
         float | None, typer.Option(help="So many events per second; else as fast as it goes.")
     ] = None,
+    to: Annotated[
+        str | None,
+        typer.Option(metavar="URL", help="Run nothing: send the exact bytes there, signed anew."),
+    ] = None,
+    as_received: Annotated[
+        bool, typer.Option("--as-received", help="With --to: the headers as they came.")
+    ] = False,
+    allow_private: Annotated[
+        bool, typer.Option("--allow-private", help="With --to: into a private network.")
+    ] = False,
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Show what it would repeat; do nothing.")
     ] = False,
@@ -103,6 +113,13 @@ def run(
         from receiver.cli.preview import preview  # noqa: PLC0415
 
         preview(settings, registry, selection, as_json=as_json)
+    elif to is not None:
+        from receiver.cli.resend import Resend, check_url, resend  # noqa: PLC0415
+
+        check_url(to, allow_private=allow_private)
+        how = Resend(url=to, as_received=as_received, events_per_second=rate)
+        if not resend(settings, selection, how, as_json=as_json):
+            raise typer.Exit(1)
     else:
         _host_replay(settings, registry, rate, as_json=as_json, selection=selection)
 
