@@ -7,10 +7,13 @@ HTTP in plain text. It drops the body of a request that offers an upgrade.
 import asyncio
 import json
 import resource
-from collections.abc import Collection
+import socket
+import struct
+from collections.abc import Collection, Sequence
 from typing import Any
 
 import httptools
+from starlette.types import Send
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
     HttpToolsProtocol,
@@ -96,6 +99,14 @@ class Connection(HttpToolsProtocol):
         self.parser.set_dangerous_leniencies(lenient_data_after_close=True)
         self.data_received(b"\r\n".join(lines) + b"\r\n\r\n" + rest)
 
+    def cut(self) -> None:
+        """End it at once, and what it has still to send with it, in the kernel too."""
+        at_once = struct.pack("ii", 1, 0)
+        self.transport.get_extra_info("socket").setsockopt(
+            socket.SOL_SOCKET, socket.SO_LINGER, at_once
+        )
+        self.transport.abort()
+
     def send_400_response(self, msg: str) -> None:
         """Answer what is not HTTP in the form of all other errors."""
         self._refuse(400, "validation_error", msg)
@@ -107,6 +118,36 @@ class Connection(HttpToolsProtocol):
             % (STATUS_LINE[status], len(body), body)
         )
         self.transport.close()
+
+
+def answer_at_once(
+    send: Send, status: int, body: bytes, headers: Sequence[tuple[bytes, bytes]]
+) -> bool:
+    """Answer a request with one write; False, and nothing done, if it is not ours to write to.
+
+    What `send` does in two calls and two writes, each a system call, with a check of every
+    header that an application might have from somebody else; ours are our own.
+    """
+    cycle = getattr(send, "__self__", None)
+    if (
+        cycle.__class__ is not RequestResponseCycle
+        or cycle.response_started
+        or cycle.flow.write_paused
+        or cycle.scope["method"] != "POST"
+    ):
+        return False
+    if cycle.disconnected:
+        return True
+    head = b"".join([b"%b: %b\r\n" % pair for pair in headers])
+    close = b"" if cycle.keep_alive else b"connection: close\r\n"
+    cycle.transport.write(b"%b%b%b\r\n%b" % (STATUS_LINE[status], head, close, body))
+    cycle.response_started = cycle.response_complete = True
+    cycle.waiting_for_100_continue = False
+    cycle.message_event.set()
+    if not cycle.keep_alive:
+        cycle.transport.close()
+    cycle.on_response()
+    return True
 
 
 class Patrol:
@@ -131,7 +172,7 @@ class Patrol:
             key = (connection, connection.cycle)
             since[key] = self._since.get(key, now)
             if now - since[key] > self._limit:
-                connection.transport.abort()
+                connection.cut()
         self._since = since
 
 
@@ -152,4 +193,4 @@ def _make_room(connections: Collection[Any], *, newest: Connection) -> None:
         if not each.has_request and each is not newest and not each.transport.is_closing()
     ]
     oldest = min(silent, key=lambda each: (each.cycle is not None, each._made_at), default=newest)
-    oldest.transport.abort()
+    oldest.cut()

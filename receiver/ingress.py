@@ -7,7 +7,7 @@ parse and its share of a commit. The answer goes out after the commit, never bef
 import asyncio
 import re
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NoReturn, Protocol
 
@@ -38,6 +38,10 @@ _LINGER_SECONDS = 2.0
 _CREDENTIAL = re.compile(rb"authorization|cookie|token|api-?key|secret|password|credential")
 """Names of headers whose values would let somebody in. Names come in lower case."""
 _MASKED = b"(masked)"
+
+
+AnswerAtOnce = Callable[[Send, int, bytes, Sequence[tuple[bytes, bytes]]], bool]
+"""`(send, status, body, headers)`: a server's faster way to answer; False if it has none."""
 
 
 class Intake(Protocol):
@@ -94,12 +98,14 @@ class Ingress:
         max_body_bytes: int,
         read_timeout_seconds: float,
         now: Callable[[], float] = time.time,
+        answer_at_once: AnswerAtOnce = lambda *_: False,
     ) -> None:
         self._sources = dict(sources)
         self._intake = intake
         self._max_body_bytes = max_body_bytes
         self._read_timeout = read_timeout_seconds
         self._now = now
+        self._answer_at_once = answer_at_once
         self.is_draining = False
         """Set when the server stops: whatever still comes in is sent away with 503."""
         self._refusals = {name: _Refusals() for name in sources}
@@ -125,9 +131,14 @@ class Ingress:
         if recorded is None:
             return
         if recorded.is_duplicate:
-            await _answer(send, 200, _DUPLICATE % recorded.event_id.encode())
+            await self._answer(send, 200, _DUPLICATE % recorded.event_id.encode())
         else:
-            await _answer(send, 202, _ACCEPTED % recorded.event_id.encode())
+            await self._answer(send, 202, _ACCEPTED % recorded.event_id.encode())
+
+    async def _answer(self, send: Send, status: int, body: bytes) -> None:
+        headers = ((b"content-type", b"application/json"), (b"content-length", b"%d" % len(body)))
+        if not self._answer_at_once(send, status, body, headers):
+            await _answer(send, status, body)
 
     async def _receive(self, scope: Scope, receive: Receive) -> Recorded | None:
         """What was recorded; None if the client went away before its body was complete."""

@@ -218,6 +218,16 @@ def test_a_head_without_end_is_refused(server: Served, endless: bytes) -> None:
     assert server.client.get("/health").status_code == 200
 
 
+def test_an_old_client_that_keeps_no_connection_is_answered_and_closed(server: Served) -> None:
+    body = unique()
+    with server.connect() as wire:
+        wire.send(request(body, server.signed(body)).replace(b" HTTP/1.1", b" HTTP/1.0"))
+        reply = wire.read()
+        assert reply is not None
+        assert (reply.status, reply.headers["connection"]) == (202, "close")
+        assert wire.is_closed()
+
+
 def test_many_headers_of_an_honest_size_are_fine(server: Served) -> None:
     body = unique()
     lines = [f"X-Number-{n}: {'y' * 50}" for n in range(500)]
@@ -236,10 +246,9 @@ class Line:
         self.cycle: object = None
         self.flow = self
         self.write_paused = write_paused
-        self.transport = self
         self.is_cut = False
 
-    def abort(self) -> None:
+    def cut(self) -> None:
         self.is_cut = True
 
 
