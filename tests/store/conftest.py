@@ -1,18 +1,17 @@
 """A real SQLite store per test, on a file of its own."""
 
-from collections.abc import AsyncIterator, Callable
-from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import pytest
+from store_data import OpenSqlite
 
 from receiver.store.sqlite import SqliteStore
 
 # Else a failing assert of the contract would not show its values.
-pytest.register_assert_rewrite("contract", "store_data")
-
-OpenSqlite = Callable[..., AbstractAsyncContextManager[SqliteStore]]
+pytest.register_assert_rewrite("contract")
 
 
 @pytest.fixture

@@ -527,7 +527,7 @@ class DeathContract:
             for target in (State.SUCCEEDED, State.RETRYING, State.DEAD):
                 assert target not in MOVES[start]
                 with pytest.raises(LeaseLost):
-                    await finish(store, end(claim, target))
+                    await finish(store, end(claim, target, started_ms=0))
             assert await state_of(store, claim.delivery_id) is start
 
 

@@ -4,6 +4,8 @@ import asyncio
 import hashlib
 import itertools
 import time
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 from receiver.model import (
@@ -19,6 +21,9 @@ from receiver.model import (
 from receiver.store.base import Claim, Finish, Store
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
+
+OpenSqlite = Callable[..., AbstractAsyncContextManager[SqliteStore]]
+"""What the fixture `opened` gives."""
 
 TYPE = "data_source.sync_failed"
 BODY = b'{"event": "data_source.sync_failed", "data": {"data_source_id": 7}}'

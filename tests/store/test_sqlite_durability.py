@@ -4,8 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from conftest import OpenSqlite
-from store_data import claim_one, die, end, event, finish, handler, record_one
+from store_data import OpenSqlite, claim_one, die, end, event, finish, handler, record_one
 
 from receiver.model import State
 from receiver.store import opening

@@ -5,8 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from conftest import OpenSqlite
-from store_data import claim_one, end, event, finish, handler, now_ms, record_one
+from store_data import OpenSqlite, claim_one, end, event, finish, handler, now_ms, record_one
 
 from receiver.errors import LeaseLost, StoreError, StoreUnavailable
 from receiver.model import State

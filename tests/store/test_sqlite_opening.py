@@ -8,9 +8,8 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import OpenSqlite
 from sqlite_utils import Database
-from store_data import claim_one, die, event, handler, now_ms, record_one
+from store_data import OpenSqlite, claim_one, die, event, handler, now_ms, record_one
 
 from receiver.errors import SchemaTooNew, StoreError, StoreLocked, StoreUnavailable
 from receiver.model import State

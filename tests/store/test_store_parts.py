@@ -5,8 +5,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from conftest import OpenSqlite
-from store_data import claim_one, record_one
+from store_data import OpenSqlite, claim_one, record_one
 
 import receiver.store.ids as ids_module
 from receiver.model import State
