@@ -225,7 +225,7 @@ def test_whoever_watches_hears_that_nothing_moves(
 ) -> None:
     monkeypatch.setattr("receiver.replay.replayer.STILL_SECONDS", 0.0)
 
-    def nobody() -> None:
+    def nobody(_progress: Progress) -> None:
         raise StoreError("the server has stopped")
 
     async def story(store: SqliteStore) -> None:

@@ -7,8 +7,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from receiver.cli.deployment import store_of
+from receiver.cli.output import print_warning
 from receiver.errors import StoreError, StoreLocked
-from receiver.model import Event, NewDelivery
+from receiver.model import Event, NewDelivery, State
 from receiver.replay import PlanEvent, Progress, Replayer, pause
 from receiver.settings import Settings
 from receiver.store.files import OwnerLock
@@ -39,12 +40,35 @@ class Host:
             planner_of(self.engine),
             events_per_second=events_per_second,
             wake=self.engine.dispatcher.wake,
-            on_still=self._check_server if self.has_server else lambda: None,
+            on_still=_Watch(self).look,
         )
 
+
+class _Watch:
+    """Looks after a replay that does not move."""
+
+    def __init__(self, host: Host) -> None:
+        self._host = host
+        self._has_told = False
+
+    def look(self, progress: Progress) -> None:
+        """Say once why it may be; raises StoreError if nobody runs deliveries any more."""
+        if self._host.has_server:
+            self._check_server()
+        if self._has_told:
+            return
+        self._has_told = True
+        states = progress.replay.states
+        if states.get(State.RETRYING):
+            print_warning("some wait for their next attempt; Ctrl-C leaves, nothing is lost")
+        elif states.get(State.PENDING) and not states.get(State.RUNNING) and self._host.has_server:
+            print_warning(
+                "the server does not take them up: if it was started before these handlers were "
+                "written, restart it; Ctrl-C leaves, nothing is lost"
+            )
+
     def _check_server(self) -> None:
-        """Nothing has moved for a while: raises StoreError if nobody runs deliveries any more."""
-        lock = OwnerLock(self.store.path)
+        lock = OwnerLock(self._host.store.path)
         if lock.take():
             lock.release()
             raise StoreError(

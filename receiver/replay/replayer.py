@@ -30,6 +30,10 @@ def _nothing() -> None:
     return None
 
 
+def _ignore(_progress: Progress) -> None:
+    return None
+
+
 class Replayer:
     """Begins and runs replays. Several may run one replay: they share its parts."""
 
@@ -40,7 +44,7 @@ class Replayer:
         *,
         events_per_second: float | None = None,
         wake: Callable[[], None] = _nothing,
-        on_still: Callable[[], None] = _nothing,
+        on_still: Callable[[Progress], None] = _ignore,
     ) -> None:
         """`wake` hears of new deliveries; `on_still` is called when nothing moved for a while."""
         self._store = store
@@ -142,7 +146,7 @@ class Replayer:
 class _Stillness:
     """Tells when a replay has not moved for a while."""
 
-    def __init__(self, on_still: Callable[[], None]) -> None:
+    def __init__(self, on_still: Callable[[Progress], None]) -> None:
         self._on_still = on_still
         self._moved_at = 0.0
         self._last: object = None
@@ -154,7 +158,7 @@ class _Stillness:
             self._last, self._moved_at = seen, now
         elif now - self._moved_at > STILL_SECONDS:
             self._moved_at = now
-            self._on_still()
+            self._on_still(progress)
 
 
 async def count(store: Store, selection: Selection) -> int:

@@ -148,6 +148,23 @@ def test_a_replay_beside_a_server_is_cancelled_from_elsewhere(deployment: Deploy
     assert "replay 1 cancelled: 12 events, 4 succeeded, 8 cancelled" in out
 
 
+def test_a_server_that_stops_meanwhile_is_noticed(deployment: Deployment) -> None:
+    """What it had not run is then run by whoever resumes."""
+    deployment.serve()
+    (deployment.home / "go").touch()
+    deployment.send("slow.a", "--count", "6")
+    eventually(lambda: len(deployment.lines("handled")) == 6)
+    (deployment.home / "go").unlink()
+    run = deployment.popen("replay", "--type", "slow.*")
+    eventually(lambda: len(deployment.lines("started")) == 10)
+    deployment.kill()
+    _, err = run.communicate(timeout=60)
+    assert run.returncode == 1
+    assert "the server has stopped, so nothing runs the deliveries. Nothing is lost" in err
+    (deployment.home / "go").touch()
+    assert "6 succeeded" in deployment.run("replay", "resume", "1").stdout
+
+
 def test_user_errors_say_what_to_do(stored: Deployment) -> None:
     for arguments, text in (
         (["run"], "say which: ids, --type, --source, --since"),
