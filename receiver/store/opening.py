@@ -6,10 +6,12 @@ from pathlib import Path
 from sqlite_utils import Database
 
 from receiver.errors import SchemaTooNew, StoreError
-from receiver.store.driver import sqlite3
+from receiver.store.driver import SQLITE_VERSION, sqlite3
 from receiver.store.migrations import migrations
 
 BUSY_TIMEOUT_SECONDS = 5.0
+_OLDEST = (3, 38, 0)
+"""Brought `->>` and JSON functions in every build; RETURNING came with 3.35."""
 _WRITER_PRAGMAS = ("synchronous = FULL", "foreign_keys = ON", "journal_size_limit = 67108864")
 
 
@@ -18,6 +20,11 @@ def connect_writer(path: Path) -> "sqlite3.Connection":
 
     Raises StoreError with the remedy.
     """
+    if SQLITE_VERSION < _OLDEST:
+        raise StoreError(
+            f"this Python has SQLite {_dotted(SQLITE_VERSION)}; {_dotted(_OLDEST)} is the oldest "
+            "that will do. Install pysqlite3, which carries a newer one, or a newer Python."
+        )
     try:
         connection = _connect(path.as_posix())
     except sqlite3.Error as error:
@@ -88,6 +95,10 @@ def explain_open(path: Path, error: Exception) -> str:
     if path.parent.exists() and not os.access(path.parent, os.W_OK):
         return f"{path}: the folder can't be written to. Check its owner and permissions."
     return f"{path} can't be opened: {error}"
+
+
+def _dotted(version: tuple[int, ...]) -> str:
+    return ".".join(map(str, version))
 
 
 def _connect(database: str, *, uri: bool = False) -> "sqlite3.Connection":

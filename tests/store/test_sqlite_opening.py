@@ -248,6 +248,15 @@ async def test_a_damaged_database_is_told_with_the_way_out(
             pass
 
 
+async def test_a_sqlite_that_is_too_old_is_told_with_the_way_out(
+    opened: OpenSqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("receiver.store.opening.SQLITE_VERSION", (3, 37, 2))
+    with pytest.raises(StoreError, match=r"has SQLite 3\.37\.2; 3\.38\.0 is the oldest"):
+        async with opened():
+            pass
+
+
 async def test_a_folder_in_the_files_place_is_told_without_a_traceback(
     opened: OpenSqlite, database: Path
 ) -> None:

@@ -5,7 +5,6 @@ import inspect
 import itertools
 import re
 import shlex
-import sqlite3
 from pathlib import Path
 
 import pytest
@@ -13,6 +12,7 @@ from sqlite_utils import Database
 
 from receiver import model
 from receiver.model import FINAL_STATES, MOVES, State
+from receiver.store.driver import sqlite3
 from receiver.store.migrations import migrations
 from receiver.store.workers import HEARTBEAT_SECONDS, LEASE_SECONDS
 
@@ -81,7 +81,7 @@ def test_queries_work(query: str) -> None:
 
 
 def run_on_an_empty_store(query: str) -> None:
-    db = Database(sqlite3.connect(":memory:"))
+    db = Database(sqlite3.connect(":memory:"), execute_plugins=False)
     migrations.apply(db)
     assert db.execute(query).fetchall() == []
     db.close()
