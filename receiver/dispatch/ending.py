@@ -163,7 +163,7 @@ class Ending:
 
 
 def storable(text: str) -> str:
-    """The text without what a database can't hold: lone surrogates (a file name in an error
+    r"""The text without what a database can't hold: lone surrogates (a file name in an error
     has them) and, for PostgreSQL, NUL.
 
     >>> storable("no file caf\udce9")

@@ -24,7 +24,7 @@ def new_event_id(now_ms: int) -> EventId:
     """A fresh id for an event received at `now_ms`.
 
     >>> new_event_id(1_752_566_400_000)[:16]
-    'evt_01980d06a800'
+    'evt_01980d190400'
     """
     return EventId(f"evt_{now_ms:012x}{_random_bits(80):020x}")
 
@@ -33,7 +33,7 @@ def first_id_at(now_ms: int) -> str:
     """Not larger than any id of that millisecond, larger than all before it.
 
     >>> first_id_at(1_752_566_400_000)
-    'evt_01980d06a800'
+    'evt_01980d190400'
     """
     return f"evt_{max(0, now_ms):012x}"
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import doctest
 import sys
 import threading
 import time
 from dataclasses import dataclass
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -21,6 +23,7 @@ from dispatch_parts import (
 )
 
 from receiver import Context, Reject, Retry, Skip
+from receiver.dispatch import backoff, ending
 from receiver.dispatch.threads import HandlerThreads
 from receiver.model import Outcome, State
 from receiver.store.sqlite import SqliteStore
@@ -297,3 +300,8 @@ async def test_an_end_that_cannot_be_stored_is_dead_and_not_stuck(store: SqliteS
     assert delivery.state is State.DEAD
     assert delivery.reason == ("NotStorable: what the run left can't be stored: UnicodeEncodeError")
     assert len(attempts) == 1
+
+
+@pytest.mark.parametrize("module", [backoff, ending], ids=lambda each: each.__name__)
+async def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0

@@ -1,15 +1,17 @@
 """The store's pure parts: numbers, leases, the SQLite version, named queries."""
 
+import doctest
 import re
 import threading
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from store_data import OpenSqlite, claim_one, record_one
 
 import receiver.store.ids as ids_module
 from receiver.model import State
-from receiver.store import workers
+from receiver.store import driver, queries, workers
 from receiver.store.driver import has_wal_reset_race
 from receiver.store.ids import Numbers, first_id_at, first_number_at, new_event_id
 from receiver.store.queries import Queries
@@ -47,6 +49,11 @@ def test_ids_and_numbers_sort_by_time() -> None:
     assert first_id_at(5) < new_event_id(5) < first_id_at(6) < new_event_id(6)
     assert first_number_at(0) == 0
     assert len({new_event_id(5) for _ in range(1000)}) == 1000
+
+
+@pytest.mark.parametrize("module", [ids_module, driver, queries], ids=lambda each: each.__name__)
+def test_examples_in_docstrings_hold(module: ModuleType) -> None:
+    assert doctest.testmod(module).failed == 0
 
 
 @pytest.mark.parametrize(
