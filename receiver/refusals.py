@@ -10,7 +10,7 @@ import math
 from receiver.errors import StoreError, StoreUnavailable
 
 
-class Refusal(Exception):  # noqa: N818 - an answer, no failure of ours
+class Refusal(Exception):
     """An answer other than "accepted", in clariBI's own form of errors."""
 
     def __init__(
