@@ -1,6 +1,7 @@
 """Deadline: cancels what takes too long, and nothing else."""
 
 import asyncio
+import contextlib
 from collections.abc import Awaitable, Callable
 
 import pytest
@@ -29,45 +30,50 @@ def test_code_in_time_is_left_alone() -> None:
     run(main)
 
 
-def test_code_that_takes_too_long_is_cancelled() -> None:
+async def limited(work: Callable[[], Awaitable[None]]) -> None:
+    """Run the work with a deadline that strikes at its first wait."""
+    with Deadline(0):
+        await work()
+
+
+async def wait() -> None:
+    await asyncio.sleep(FOREVER)
+
+
+async def wait_and_swallow() -> None:
+    with contextlib.suppress(asyncio.CancelledError):
+        await wait()
+
+
+async def wait_and_fail() -> None:
+    try:
+        await wait()
+    finally:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize(
+    ("work", "error"),
+    [
+        (wait, DeadlineExceeded),
+        (wait_and_swallow, DeadlineExceeded),
+        (wait_and_fail, ZeroDivisionError),
+    ],
+)
+def test_code_that_takes_too_long_is_cancelled(
+    work: Callable[[], Awaitable[None]], error: type[Exception]
+) -> None:
+    """Swallowing the cancellation does not help, an error that is raised instead is passed on;
+    and afterwards the task goes on as if nothing had been.
+    """
+
     async def main() -> None:
-        was_cancelled = False
-        with pytest.raises(DeadlineExceeded), Deadline(0):
-            try:
-                await asyncio.sleep(FOREVER)
-            except asyncio.CancelledError:
-                was_cancelled = True
-                raise
-        assert was_cancelled
-        task = asyncio.current_task()
-        assert task is not None
-        assert task.cancelling() == 0, "the task goes on as if nothing had been"
-        await asyncio.sleep(0)
-
-    run(main)
-
-
-def test_code_that_swallows_the_cancellation_has_exceeded_it_too() -> None:
-    async def main() -> None:
-        with pytest.raises(DeadlineExceeded), Deadline(0):
-            try:
-                await asyncio.sleep(FOREVER)
-            except asyncio.CancelledError:
-                pass
-
-    run(main)
-
-
-def test_an_error_raised_instead_is_passed_on() -> None:
-    async def main() -> None:
-        with pytest.raises(ZeroDivisionError), Deadline(0):
-            try:
-                await asyncio.sleep(FOREVER)
-            finally:
-                raise ZeroDivisionError
+        with pytest.raises(error):
+            await limited(work)
         task = asyncio.current_task()
         assert task is not None
         assert task.cancelling() == 0
+        await asyncio.sleep(0)
 
     run(main)
 
