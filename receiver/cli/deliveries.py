@@ -34,6 +34,9 @@ NameOption = Annotated[
     ),
 ]
 IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Their ids.")]
+ReplayOption = Annotated[
+    int | None, typer.Option("--replay", metavar="ID", help="Of this replay only.")
+]
 YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 _PAGE = 500
@@ -49,6 +52,7 @@ def list_(
     ] = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    replay: ReplayOption = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
@@ -57,7 +61,7 @@ def list_(
 
     Example: clarihook deliveries list --state dead --since yesterday
     """
-    which = _filter(state, name, since, until)
+    which = _filter(state, name, since, until, replay)
     found = asyncio.run(_list(load_settings(home), which, event, limit))
     if as_json:
         print_json({"deliveries": [delivery_record(delivery) for delivery in found]})
@@ -92,6 +96,7 @@ def retry(
     name: NameOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    replay: ReplayOption = None,
     yes: YesOption = False,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
@@ -103,7 +108,7 @@ def retry(
 
     Example: clarihook deliveries retry --state dead --name 'ops/*'
     """
-    which = _filter(state, name, since, until)
+    which = _filter(state, name, since, until, replay)
     change = Change(
         verb="retry",
         done="retried",
@@ -122,6 +127,7 @@ def discard(
     name: NameOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
+    replay: ReplayOption = None,
     yes: YesOption = False,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
@@ -132,7 +138,7 @@ def discard(
 
     Example: clarihook deliveries discard dlv_cac7ee4f0801000 --reason "sent by hand"
     """
-    which = _filter(state, name, since, until)
+    which = _filter(state, name, since, until, replay)
     change = Change(
         verb="discard",
         done="discarded",
@@ -233,12 +239,14 @@ def _filter(
     names: Sequence[str] | None,
     since: str | None,
     until: str | None,
+    replay: int | None,
 ) -> DeliveryFilter:
     """The filter; a delivery's id tells when it was made."""
     since_ms, until_ms = span_ms(since, until)
     return DeliveryFilter(
         states=states or (),
         names=names or (),
+        replay_id=replay,
         after=None if since_ms is None else first_number_at(since_ms) - 1,
         before=None if until_ms is None else first_number_at(until_ms),
     )

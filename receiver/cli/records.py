@@ -4,7 +4,7 @@ import base64
 from typing import Any
 
 from receiver.cli.times import iso
-from receiver.model import Attempt, Delivery, Event, Message, format_delivery_id
+from receiver.model import Attempt, Delivery, Event, Message, format_delivery_id, from_ms
 from receiver.replay import Progress
 
 
@@ -92,7 +92,7 @@ def replay_record(progress: Progress) -> dict[str, Any]:
     return {
         "id": replay.id,
         "status": progress.status,
-        "created_ms": replay.created_ms,
+        "created_at": iso(from_ms(replay.created_ms)),
         "author": replay.author,
         "selection": replay.selection,
         "events": replay.events,

@@ -102,4 +102,5 @@ def print_dead(found: Sequence[Delivery]) -> None:
         ("dead", "event", "name", "reason"),
         [(format_delivery_id(d.id), d.event_id, d.name, (d.reason or "")[:120]) for d in found],
     )
-    print_line("try them again: clarihook deliveries retry --state dead")
+    replay = found[0].replay_id
+    print_line(f"try them again: clarihook deliveries retry --state dead --replay {replay}")

@@ -47,6 +47,10 @@ def test_without_a_server_it_runs_here_until_all_has_ended(stored: Deployment) -
     assert "since" in shown
     assert "Reject: no \\x1b[31mluck" in shown
 
+    assert "clarihook deliveries retry --state dead --replay 1" in shown
+    listed = stored.json("deliveries", "list", "--state", "dead", "--replay", "1")["deliveries"]
+    assert [delivery["replay_id"] for delivery in listed] == [1, 1]
+
     (stored.home / "mended").touch()
     document = stored.run("replay", "--state", "dead", "--json")
     assert document.returncode == 0
