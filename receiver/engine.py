@@ -6,7 +6,6 @@ server runs.
 
 import asyncio
 from collections.abc import Mapping
-from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +19,7 @@ from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import ConfigError
 from receiver.model import NewDelivery
 from receiver.notify import Notifier, channel_spec, routes
@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 log = structlog.get_logger("receiver.engine")
 
 SYNC_HANDLER_THREADS = 16
-_CANCEL_SECONDS = 1.0
-"""How long cancelled work may take to end."""
 
 
 def open_store(settings: Settings, *, role: Role) -> SqliteStore:
@@ -72,7 +70,7 @@ class Engine:
         self.waker: WebhookWaker | None = None
         """Wakes the API client's waits by the webhooks that come in; None before its first use."""
         self._warm_up: asyncio.Task[None] | None = None
-        self._threads = ThreadPoolExecutor(SYNC_HANDLER_THREADS, thread_name_prefix="handler")
+        self._threads = HandlerThreads(SYNC_HANDLER_THREADS)
         has_claribi = settings.claribi.api_key is not None or settings.claribi.email is not None
         self.resources = SharedResources(
             store, frozenset(settings.channels), self._make_claribi if has_claribi else None
@@ -113,7 +111,7 @@ class Engine:
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Finish or give back what runs, within that time (or `server.drain_timeout`), and close.
 
-        Cancelled work has a second more to end.
+        `Dispatcher.stop` says how much longer it may take, and what becomes of the rest.
         """
         if drain_seconds is None:
             drain_seconds = self.settings.server.drain_timeout.total_seconds()
@@ -121,13 +119,8 @@ class Engine:
         if self._warm_up is not None:
             self._warm_up.cancel()
             await asyncio.gather(self._warm_up, return_exceptions=True)
-        try:
-            async with asyncio.timeout(drain_seconds + _CANCEL_SECONDS):
-                given_back = await self.dispatcher.stop(drain_seconds)
-            log.info("engine.stopped", given_back=given_back)
-        except TimeoutError:
-            # Handlers that don't let themselves be cancelled; the store gives their claims back.
-            log.warning("engine.stopped", still_running=self.dispatcher.running)
+        given_back = await self.dispatcher.stop(drain_seconds)
+        log.info("engine.stopped", given_back=given_back)
         await self.notifier.close()
         await self.resources.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
