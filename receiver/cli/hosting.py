@@ -84,11 +84,14 @@ async def hosted(settings: Settings, registry: "Registry") -> AsyncIterator[Host
     While it is this process, it does all that a server's dispatcher does: other deliveries
     that are due run too.
     """
-    from receiver.engine import Engine  # noqa: PLC0415 - slow, and only replays need it
+    # Slow to import, and only replays need them.
+    from receiver.engine import Engine  # noqa: PLC0415
+    from receiver.observe import configure_logging  # noqa: PLC0415
 
     dispatch = settings.dispatch.model_copy(update={"enabled": True})
     settings = settings.model_copy(update={"dispatch": dispatch})
     engine = Engine(settings, store_of(settings, "owner"), registry)
+    configure_logging("error", settings.log.format, redact=engine.notifier.redactor)
     try:
         await engine.start()
     except StoreLocked:

@@ -2,6 +2,7 @@
 
 import asyncio
 import getpass
+import os
 import time
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -220,19 +221,17 @@ def _host_replay(
     """Begin a replay (or reopen one), run it, and end the command as it ended."""
     from receiver.cli.hosting import follow, hosted, run_loop  # noqa: PLC0415 - slow
     from receiver.cli.replay_view import View, print_end  # noqa: PLC0415
-    from receiver.observe import configure_logging  # noqa: PLC0415
 
     async def main() -> Progress:
         nonlocal replay_id
         async with hosted(settings, registry) as host:
-            configure_logging("error", settings.log.format, redact=host.engine.notifier.redactor)
             if selection is None:
                 assert replay_id is not None, "one of the two is given"
                 begun = await reopen(host.store, replay_id)
             else:
                 now_ms = int(time.time() * 1000)
                 replayer = host.replayer(rate)
-                begun = await replayer.begin(selection, author=getpass.getuser(), now_ms=now_ms)
+                begun = await replayer.begin(selection, author=_author(), now_ms=now_ms)
                 replay_id = begun.replay.id
             with View() as view:
                 return await follow(host, begun.replay.id, view, events_per_second=rate)
@@ -252,6 +251,13 @@ def _host_replay(
         print_end(progress)
     if progress.replay.states.get(State.DEAD) or progress.status is Status.CANCELLED:
         raise typer.Exit(1)
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
 
 
 async def _move(settings: Settings, replay_id: int, *, as_json: bool, to: Status) -> None:
