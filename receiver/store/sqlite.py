@@ -142,10 +142,11 @@ class SqliteStore(SqliteReads):
             if self._writer is not None:
                 await self._stop_writing(self._writer)
         finally:
+            # The last connection to close moves the WAL into the database, and readers may not.
+            await self.close_readers()
             connection, self._connection = self._connection, None
             if connection is not None:
                 await asyncio.to_thread(connection.close)
-            await self.close_readers()
             self._lock.release()
 
     async def _stop_writing(self, writer: GroupWriter) -> None:
