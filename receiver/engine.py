@@ -21,6 +21,7 @@ from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import ConfigError
+from receiver.housekeeping import keep_house
 from receiver.model import NewDelivery
 from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.routes import RouteTable
@@ -70,6 +71,7 @@ class Engine:
         self.waker: WebhookWaker | None = None
         """Wakes the API client's waits by the webhooks that come in; None before its first use."""
         self._warm_up: asyncio.Task[None] | None = None
+        self._house: asyncio.Task[None] | None = None
         self._threads = HandlerThreads(SYNC_HANDLER_THREADS)
         has_claribi = settings.claribi.api_key is not None or settings.claribi.email is not None
         self.resources = SharedResources(
@@ -94,6 +96,9 @@ class Engine:
     async def start(self) -> None:
         """Open the store and begin to run deliveries."""
         await self.store.open()
+        self._house = asyncio.create_task(
+            keep_house(self.store, self.settings.store), name="housekeeping"
+        )
         if self.settings.dispatch.enabled:
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
@@ -116,9 +121,10 @@ class Engine:
         if drain_seconds is None:
             drain_seconds = self.settings.server.drain_timeout.total_seconds()
         drain_seconds = max(0.0, drain_seconds)
-        if self._warm_up is not None:
-            self._warm_up.cancel()
-            await asyncio.gather(self._warm_up, return_exceptions=True)
+        for task in (self._house, self._warm_up):
+            if task is not None:
+                task.cancel()
+                await asyncio.gather(task, return_exceptions=True)
         given_back = await self.dispatcher.stop(drain_seconds)
         log.info("engine.stopped", given_back=given_back)
         await self.notifier.close()

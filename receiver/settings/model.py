@@ -118,7 +118,7 @@ class StoreSettings(Section):
     url: Annotated[SecretValue, AfterValidator(_store_url)] = Secret("sqlite:///data/clarihook.db")
     """The database: sqlite:///PATH (relative to the home) or postgresql://…; may be a reference."""
     keep: PositiveDuration = parse_duration("90d")
-    """How long an event is kept once all its deliveries have ended."""
+    """How long an event is kept; longer if a delivery of it is dead or has not ended."""
     keep_dedupe: PositiveDuration = parse_duration("30d")
     """How long an event is known as seen before, whether it is still kept or not."""
     max_backlog: Count = 1_000_000

@@ -250,6 +250,14 @@ class Store(Protocol):
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries that neither run nor have succeeded; those changed."""
 
+    async def prune(self, *, events_before_ms: int, keys_before_ms: int, limit: int) -> int:
+        """Delete up to `limit` events received before, and some dedupe keys; how many events.
+
+        With an event go its deliveries, attempts and messages. One with a delivery that is dead
+        or has not ended is kept. Of the dedupe keys seen before `keys_before_ms` each call
+        forgets one part in 256, the next call the next.
+        """
+
     async def value(self, handler: str, key: str) -> str | None:
         """What a handler keeps under a key, as JSON text."""
 

@@ -325,3 +325,38 @@ UPDATE deliveries
 SET state = 'cancelled', finalized_at = ?1, reason = ?3
 WHERE id = ?2 AND state IN ('pending', 'retrying', 'held', 'dead')
 RETURNING id, name, key
+
+-- name: removable_events
+-- Those whose deliveries have all succeeded or been cancelled: what is dead waits for a person.
+SELECT seq
+FROM events
+WHERE
+    seq IN (SELECT value FROM json_each(?))
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries
+        WHERE event_seq = events.seq AND state NOT IN ('succeeded', 'cancelled')
+    )
+
+-- name: messages_of_events
+SELECT DISTINCT message_id
+FROM deliveries
+WHERE event_seq IN (SELECT value FROM json_each(?)) AND message_id IS NOT NULL
+
+-- name: delete_events
+-- Their deliveries and attempts go with them.
+DELETE FROM events
+WHERE seq IN (SELECT value FROM json_each(?))
+
+-- name: delete_messages
+DELETE FROM messages
+WHERE id IN (SELECT value FROM json_each(?))
+
+-- name: next_dedupe_source
+SELECT min(source)
+FROM dedupe_keys
+WHERE source > ?
+
+-- name: delete_dedupe_keys
+DELETE FROM dedupe_keys
+WHERE source = ? AND key >= ? AND key < ? AND seen_at < ?

@@ -325,3 +325,17 @@ SELECT
             AND state IN ('pending', 'running', 'retrying', 'held')
             AND waits_for_key = 1
     )
+
+-- name: old_events
+-- What the writer may remove, as far as a reader can tell.
+SELECT seq
+FROM events
+WHERE
+    id < ?
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries
+        WHERE event_seq = events.seq AND state NOT IN ('succeeded', 'cancelled')
+    )
+ORDER BY id
+LIMIT ?

@@ -17,14 +17,14 @@ import structlog
 
 from receiver.errors import StoreError, StoreLocked
 from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
-from receiver.store import changes
+from receiver.store import changes, pruning
 from receiver.store.base import Claim, Finish, Recorded, Rejection
 from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims
 from receiver.store.driver import SQLITE_VERSION, has_wal_reset_race, sqlite3
 from receiver.store.files import OwnerLock, create_private
 from receiver.store.finishing import Finisher
-from receiver.store.ids import Numbers
+from receiver.store.ids import Numbers, first_id_at
 from receiver.store.opening import check_readable, connect_reader, connect_writer, explain_open
 from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
 from receiver.store.queries import Queries
@@ -63,6 +63,7 @@ class SqliteStore(SqliteReads):
         self._writer: GroupWriter | None = None
         self._connection: sqlite3.Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._next_slice = 0
         super().__init__(
             ThreadPoolExecutor(READERS, thread_name_prefix="store-reader"),
             partial(connect_reader, path),
@@ -303,6 +304,21 @@ class SqliteStore(SqliteReads):
                 next_number=self._next_number,
             )
         )
+
+    async def prune(self, *, events_before_ms: int, keys_before_ms: int, limit: int) -> int:
+        """Delete what is too old; see `Store.prune`."""
+        queries, slice_number = self._queries, self._next_slice
+        self._next_slice = (slice_number + 1) % pruning.KEY_SLICES
+        # Looked for by a reader: events that are kept for a person may be many to skip.
+        rows = await self._rows("old_events", (first_id_at(events_before_ms), limit))
+
+        def prune(db: "sqlite3.Connection") -> int:
+            pruning.prune_dedupe_keys(
+                db, queries, before_ms=keys_before_ms, slice_number=slice_number
+            )
+            return pruning.prune_events(db, queries, [seq for (seq,) in rows])
+
+        return await self.write(prune)
 
     async def retry(self, ids: Sequence[int], *, now_ms: int) -> list[DeliveryId]:
         """Make deliveries due at once; see `Store.retry`."""
