@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import socket
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -98,9 +99,12 @@ def _serve(app: "Starlette", listener: socket.socket) -> None:
         ws="none",
         timeout_graceful_shutdown=DRAIN_SECONDS,
     )
+    # uvicorn raises a signal again once everything has stopped; the default for SIGTERM would
+    # end the process by it, as if it had been killed.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         asyncio.run(uvicorn.Server(config).serve(sockets=[listener]))
-    except KeyboardInterrupt:  # uvicorn raises it again once everything has stopped
+    except KeyboardInterrupt:
         print_line("stopped")
 
 

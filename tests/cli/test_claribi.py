@@ -7,11 +7,14 @@ import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import pytest
+import typer
 import uvicorn
 
 from claribi.sandbox import Sandbox, create_app
+from receiver.cli.claribi import app
 from receiver.cli.claribi.show import bars, cell
 
 Result = subprocess.CompletedProcess[str]
@@ -182,6 +185,7 @@ def test_request(claribi: Clarihook, tmp_path: Path) -> None:
     assert made["name"] == "Raw"
     gone = done(claribi("request", "DELETE", f"dashboards/{made['id']}/"))
     assert gone == "204, no content\n"
+    assert json.loads(done(claribi("request", "DELETE", "dashboards/2/", "--json"))) is None
 
 
 def test_delete_asks(claribi: Clarihook, served: Served) -> None:
@@ -221,6 +225,47 @@ def test_mistakes_end_in_a_clear_message(
     assert text in result.stderr
     assert "Traceback" not in result.stderr
     assert "this is a bug" not in result.stderr
+
+
+@pytest.mark.parametrize("group", ["sources", "dashboards", "reports"])
+def test_deletion_as_json(group: str, claribi: Clarihook) -> None:
+    gone = json.loads(done(claribi(group, "delete", "1", "--yes", "--json")))
+    assert gone == {"id": 1, "already_gone": False}
+
+
+def commands(group: Any, *names: str) -> Iterator[Any]:
+    for name, command in group.commands.items():
+        if hasattr(command, "commands"):
+            yield from commands(command, *names, name)
+        else:
+            yield pytest.param(command, id=" ".join([*names, name]))
+
+
+@pytest.mark.parametrize("command", list(commands(typer.main.get_command(app))))
+def test_every_command_takes_json(command: Any) -> None:
+    assert "--json" in {option for each in command.params for option in each.opts}
+
+
+def test_password_that_a_server_echoes_is_masked(claribi: Clarihook, served: Served) -> None:
+    secret = "made-up-database-password"
+    served.sandbox.state.data_sources[1].configuration["password"] = secret
+    shown = done(claribi("sources", "get", "1", "--json"))
+    assert secret not in shown
+    assert set(json.loads(shown)["configuration"]["password"]) == {"*"}
+    assert secret not in done(claribi("sources", "get", "1"))
+
+
+def test_no_server_says_where_it_was_looked_for(
+    claribi: Clarihook, served: Served, tmp_path: Path
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        nowhere = Served(served.sandbox, f"http://127.0.0.1:{listener.getsockname()[1]}/api/")
+    configure(tmp_path, nowhere, api_key="env:CLARIBI_API_KEY")
+    result = claribi("whoami")
+    assert result.returncode == 1
+    assert nowhere.base_url in result.stderr
+    assert "claribi.base_url" in result.stderr
+    assert "Traceback" not in result.stderr
 
 
 def test_wrong_key_says_where_to_look(claribi: Clarihook) -> None:

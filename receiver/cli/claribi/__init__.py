@@ -128,6 +128,7 @@ def pricing(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
 def request(
     method: Annotated[str, typer.Argument(help="GET, POST, PUT, PATCH or DELETE.")],
     path: Annotated[str, typer.Argument(help="Such as reports/1/ or /api/reports/1/.")],
+    *,
     param: Annotated[
         list[str] | None,
         typer.Option("--param", metavar="NAME=VALUE", help="A query parameter; repeatable."),
@@ -137,21 +138,26 @@ def request(
         typer.Option("--data", metavar="FILE", help="The JSON body; - reads standard input."),
     ] = None,
     home: HomeOption = HERE,
+    as_json: JsonOption = False,
 ) -> None:
     """Send any request, and print the answer's JSON as it came.
+
+    With --json the output is JSON always: null for no content, a string for any other text.
 
     Example: clarihook claribi request GET reports/ --param status=draft
     """
     body = None if data is None else read_json(data)
     with connect(home) as client:
         reply = client.raw.request(method, path, params=read_pairs(param), json=body)
-    if not reply.body:
-        print_line(f"{reply.status}, no content")
-        return
     try:
-        print_json(reply.json())
+        value = reply.json()
     except ValueError:
-        print_line(reply.text)
+        print_json(reply.text) if as_json else print_line(reply.text)
+        return
+    if reply.body or as_json:
+        print_json(value)
+    else:
+        print_line(f"{reply.status}, no content")
 
 
 def _limited(what: str, used: int, limit: int | None) -> tuple[str, int, int | None, int | None]:

@@ -10,6 +10,7 @@ from claribi import (
     ClariBI,
     ClariBIError,
     ConfigurationError,
+    ConnectError,
     MfaRequiredError,
     OutcomeUnknownError,
     ValidationError,
@@ -41,7 +42,7 @@ def connect(home: Path) -> Iterator[ClariBI]:
             raise UsageError(str(error)) from None
         except ClariBIError as error:
             # Before the client is closed: an unknown outcome is looked up with it.
-            raise ClarihookError(_explained(error)) from None
+            raise ClarihookError(_explained(error, client.base_url)) from None
 
 
 def _credentials(settings: ClaribiSettings) -> dict[str, Any]:
@@ -59,12 +60,14 @@ def _credentials(settings: ClaribiSettings) -> dict[str, Any]:
     }
 
 
-def _explained(error: ClariBIError) -> str:
+def _explained(error: ClariBIError, base_url: str) -> str:
     lines = [str(error)]
     if isinstance(error, ValidationError):
         lines += [f"{name}: {'; '.join(texts)}" for name, texts in error.field_errors.items()]
     if isinstance(error, AuthenticationError | MfaRequiredError):
         lines.append("check [claribi] in the settings: clarihook config show")
+    if isinstance(error, ConnectError):
+        lines.append(f"the API is expected at {base_url} (claribi.base_url in the settings)")
     if isinstance(error, OutcomeUnknownError):
         try:
             found = error.reconcile()

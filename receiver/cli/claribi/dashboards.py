@@ -117,7 +117,13 @@ def update(
 
 
 @app.command()
-def delete(dashboard_id: int, yes: YesOption = False, home: HomeOption = HERE) -> None:
+def delete(
+    dashboard_id: int,
+    *,
+    yes: YesOption = False,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
     """Delete a dashboard, after a question. Requires edit access.
 
     Example: clarihook claribi dashboards delete 4 --yes
@@ -126,7 +132,10 @@ def delete(dashboard_id: int, yes: YesOption = False, home: HomeOption = HERE) -
         if not yes:
             name = client.dashboards.get(dashboard_id).name
             confirm_deletion(f"dashboard {dashboard_id} ({name})", yes=yes)
-        client.dashboards.delete(dashboard_id)
+        done = client.dashboards.delete(dashboard_id)
+    if as_json:
+        print_json({"id": dashboard_id, "already_gone": done.already_gone})
+        return
     print_line(f"deleted dashboard {dashboard_id}")
 
 

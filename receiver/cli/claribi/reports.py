@@ -123,7 +123,13 @@ def wait(
 
 
 @app.command()
-def delete(report_id: int, yes: YesOption = False, home: HomeOption = HERE) -> None:
+def delete(
+    report_id: int,
+    *,
+    yes: YesOption = False,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
     """Delete a report, after a question.
 
     Example: clarihook claribi reports delete 4 --yes
@@ -132,7 +138,10 @@ def delete(report_id: int, yes: YesOption = False, home: HomeOption = HERE) -> N
         if not yes:
             name = client.reports.get(report_id).name
             confirm_deletion(f"report {report_id} ({name})", yes=yes)
-        client.reports.delete(report_id)
+        done = client.reports.delete(report_id)
+    if as_json:
+        print_json({"id": report_id, "already_gone": done.already_gone})
+        return
     print_line(f"deleted report {report_id}")
 
 

@@ -64,7 +64,7 @@ def get(source_id: int, home: HomeOption = HERE, as_json: JsonOption = False) ->
     """
     with connect(home) as client:
         source = client.data_sources.get(source_id)
-    print_json(source.to_dict()) if as_json else _show(source)
+    print_json(masked(source.to_dict())) if as_json else _show(source)
 
 
 @app.command()
@@ -95,7 +95,7 @@ def create(
             configuration=read,
             sync_frequency=sync_frequency,
         )
-    print_json(source.to_dict()) if as_json else _show(source)
+    print_json(masked(source.to_dict())) if as_json else _show(source)
 
 
 @app.command()
@@ -119,11 +119,17 @@ def sync(
             print_json(task.to_dict()) if as_json else print_line(text)
             return
         source = task.wait(timeout)
-    print_json(source.to_dict()) if as_json else _show(source)
+    print_json(masked(source.to_dict())) if as_json else _show(source)
 
 
 @app.command()
-def delete(source_id: int, yes: YesOption = False, home: HomeOption = HERE) -> None:
+def delete(
+    source_id: int,
+    *,
+    yes: YesOption = False,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
     """Delete a data source, after a question. Requires Analyst role or above.
 
     Example: clarihook claribi sources delete 4 --yes
@@ -132,7 +138,10 @@ def delete(source_id: int, yes: YesOption = False, home: HomeOption = HERE) -> N
         if not yes:
             name = client.data_sources.get(source_id).name
             confirm_deletion(f"data source {source_id} ({name})", yes=yes)
-        client.data_sources.delete(source_id)
+        done = client.data_sources.delete(source_id)
+    if as_json:
+        print_json({"id": source_id, "already_gone": done.already_gone})
+        return
     print_line(f"deleted data source {source_id}")
 
 

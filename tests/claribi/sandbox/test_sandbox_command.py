@@ -63,8 +63,10 @@ def command(*arguments: str, cwd: Path) -> subprocess.Popen[str]:
 
 
 @contextmanager
-def sandbox(*arguments: str, cwd: Path) -> Iterator[Process]:
-    """Run the command on a free port until the block ends; it has to end well by Ctrl-C."""
+def sandbox(
+    *arguments: str, cwd: Path, ends_by: signal.Signals = signal.SIGINT
+) -> Iterator[Process]:
+    """Run the command on a free port until the block ends; it has to end well by that signal."""
     with command("--port", "0", *arguments, cwd=cwd) as popen:
         printed = ""
         assert popen.stdout is not None
@@ -79,7 +81,7 @@ def sandbox(*arguments: str, cwd: Path) -> Iterator[Process]:
         try:
             yield Process(match[0], printed, popen)
         finally:
-            popen.send_signal(signal.SIGINT)
+            popen.send_signal(ends_by)
             out, errors = popen.communicate(timeout=20)
     assert (popen.returncode, out, errors) == (0, "stopped\n", "")
 
@@ -118,6 +120,11 @@ def test_webhooks_are_signed_as_the_receiver_verifies_them(
     raw = [(name.encode(), value.encode()) for name, value in headers.items()]
     verifier = build_scheme(SchemeSpec(scheme=scheme), [secret])
     verifier.verify(raw, body, time.time())
+
+
+def test_sigterm_ends_it_as_well_as_ctrl_c(tmp_path: Path) -> None:
+    with sandbox(cwd=tmp_path, ends_by=signal.SIGTERM) as process:
+        assert process.get("auth/status/")["user"]["id"] == 1
 
 
 def test_the_state_is_kept_between_runs(tmp_path: Path) -> None:
