@@ -18,6 +18,7 @@ from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
+from receiver.dispatch.run_stand_in import StandInRunner
 from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import ConfigError
@@ -85,6 +86,7 @@ class Engine:
             has_routes=table.matches,
             routes_name=routes.NAME,
             lane=self.dispatcher.lane,
+            stand_ins=sorted({problem.stand_in for problem in registry.problems}),
         )
         self.intake = DispatchIntake(
             store,
@@ -100,8 +102,23 @@ class Engine:
             keep_house(self.store, self.settings.store), name="housekeeping"
         )
         if self.settings.dispatch.enabled:
+            await self._take_up_stand_ins()
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
+
+    async def _take_up_stand_ins(self) -> None:
+        """Give what came while a handler file was broken to its handlers."""
+        waiting = await self.store.waiting()
+        for name, handlers in self.registry.stood_in_for().items():
+            if name in waiting:
+                runner = StandInRunner(
+                    handlers=handlers,
+                    default_attempts=self.settings.dispatch.attempts,
+                    store=self.store,
+                    rules=self._rules(self.settings.dispatch.schedule),
+                )
+                # One at a time, so that they stay in order of arrival.
+                self.dispatcher.add_lane(Lane(name, runner, 1))
 
     async def _warm_up_channels(self) -> None:
         """Import Apprise and open every URL, so that the first message need not wait for it."""

@@ -142,6 +142,20 @@ class NewDelivery(NamedTuple):
     """Deliveries with one name and one key run in order of arrival, one at a time."""
 
 
+def stand_in_name(prefix: str) -> str:
+    """The name of the deliveries that wait for a broken handler file; no handler can have it."""
+    return f"{prefix}.*"
+
+
+def is_stand_in(name: str) -> bool:
+    """Whether a delivery of that name waits for a handler file, not for a handler.
+
+    >>> is_stand_in(stand_in_name("report_generated"))
+    True
+    """
+    return name.endswith(".*")
+
+
 @dataclass(frozen=True, kw_only=True)
 class Message:
     """What a handler or a route wants to say, before it becomes one delivery per target."""

@@ -15,7 +15,7 @@ from typing import Annotated, Any, NamedTuple
 import typer
 from typer.core import TyperCommand, TyperGroup
 
-from receiver.errors import ClarihookError, ConfigError, UsageError
+from receiver.errors import ClarihookError, ConfigError, HandlerLoadError, UsageError
 
 
 class Entry(NamedTuple):
@@ -115,13 +115,13 @@ def root(
 
 
 def main() -> None:
-    """Run the command line; ends the process with 0 done, 1 it failed, 2 usage or settings."""
+    """Run the command line; ends with 0 done, 1 it failed, 2 usage, settings or handlers."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack what data has
     try:
         typer.main.get_command(app)(prog_name="clarihook")
     except ClarihookError as error:
-        _end(error, 2 if isinstance(error, ConfigError | UsageError) else 1)
+        _end(error, 2 if isinstance(error, ConfigError | UsageError | HandlerLoadError) else 1)
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:

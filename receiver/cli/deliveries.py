@@ -12,7 +12,7 @@ import typer
 from receiver.cli.deployment import find_delivery, find_event, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table
-from receiver.cli.records import delivery_record
+from receiver.cli.records import delivery_record, reason_of
 from receiver.cli.times import SinceOption, UntilOption, shown, span_ms
 from receiver.cli.tree import Story, print_stories, tell
 from receiver.errors import UsageError
@@ -263,7 +263,7 @@ def _row(delivery: Delivery) -> tuple[object, ...]:
         delivery.state,
         f"{delivery.attempts}/{delivery.max_attempts}",
         shown(delivery.due_at) if waits else None,
-        (delivery.reason or "")[:80],
+        (reason_of(delivery) or "")[:80],
     )
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 from receiver.cli.deployment import store_of
 from receiver.cli.output import print_warning
 from receiver.errors import StoreError, StoreLocked
-from receiver.model import Event, NewDelivery, State
+from receiver.model import Event, NewDelivery, State, is_stand_in
 from receiver.replay import PlanEvent, Progress, Replayer, pause
 from receiver.settings import Settings
 from receiver.store.files import OwnerLock
@@ -109,7 +109,10 @@ async def hosted(settings: Settings, registry: "Registry") -> AsyncIterator[Host
 
 
 def planner_of(engine: "Engine") -> PlanEvent:
-    """What an event becomes with today's handlers and routes."""
+    """What an event becomes with today's handlers and routes.
+
+    Nothing for a file that is broken: whoever repeats now does not mean some later day.
+    """
 
     def plan(event: Event) -> tuple[NewDelivery, ...]:
         try:
@@ -117,7 +120,8 @@ def planner_of(engine: "Engine") -> PlanEvent:
         except (ValueError, RecursionError):  # a signed body that was kept although it is no event
             value = {}
         values = value if isinstance(value, dict) else {}
-        return engine.planner.plan(event.source, event.type).for_event(values)
+        made = engine.planner.plan(event.source, event.type).for_event(values)
+        return tuple(new for new in made if not is_stand_in(new.name))
 
     return plan
 

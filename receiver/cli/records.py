@@ -4,7 +4,16 @@ import base64
 from typing import Any
 
 from receiver.cli.times import iso
-from receiver.model import Attempt, Delivery, Event, Message, format_delivery_id, from_ms
+from receiver.model import (
+    Attempt,
+    Delivery,
+    Event,
+    Message,
+    State,
+    format_delivery_id,
+    from_ms,
+    is_stand_in,
+)
 from receiver.replay import Progress
 
 
@@ -55,9 +64,16 @@ def delivery_record(delivery: Delivery) -> dict[str, Any]:
         "created_at": iso(delivery.created_at),
         "started_at": None if delivery.started_at is None else iso(delivery.started_at),
         "finalized_at": None if delivery.finalized_at is None else iso(delivery.finalized_at),
-        "reason": delivery.reason,
+        "reason": reason_of(delivery),
         "replay_id": delivery.replay_id,
     }
+
+
+def reason_of(delivery: Delivery) -> str | None:
+    """Why it is in its state; for one that waits for a broken handler file, that."""
+    if is_stand_in(delivery.name) and delivery.state is State.PENDING:
+        return "its handler file is broken: see `clarihook handlers list`, mend it, restart"
+    return delivery.reason
 
 
 def attempt_record(attempt: Attempt) -> dict[str, Any]:

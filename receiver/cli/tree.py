@@ -8,7 +8,7 @@ from rich.text import Text
 from rich.tree import Tree
 
 from receiver.cli.output import console
-from receiver.cli.records import attempt_record, delivery_record, message_record
+from receiver.cli.records import attempt_record, delivery_record, message_record, reason_of
 from receiver.cli.times import duration, iso, shown
 from receiver.model import Attempt, Delivery, Message, State, format_delivery_id
 from receiver.printable import printable
@@ -78,8 +78,9 @@ def _grow(tree: Tree, story: Story) -> None:
         branch.add(f"key {printable(delivery.key)}")
     if story.message is not None:
         branch.add(_message_lines(story.message))
-    if delivery.reason and not any(a.error and a.error in delivery.reason for a in story.attempts):
-        branch.add(Text(printable(delivery.reason)))
+    reason = reason_of(delivery)
+    if reason and not any(a.error and a.error in reason for a in story.attempts):
+        branch.add(Text(printable(reason)))
     for attempt in story.attempts:
         _grow_attempt(branch, attempt, delivery.max_attempts)
 

@@ -56,6 +56,10 @@ class Dispatcher:
         """The lane of that handler or target."""
         return self._lanes.get(name)
 
+    def add_lane(self, lane: Lane) -> None:
+        """Run deliveries of that name too; before the start."""
+        self._lanes[lane.name] = lane
+
     async def start(self) -> None:
         """Begin to claim."""
         self.backlog = await self._store.backlog()
@@ -65,7 +69,7 @@ class Dispatcher:
                 "dispatch.nobody_runs",
                 name=name,
                 deliveries=waiting,
-                remedy="bring back the handler or target of that name, or discard them",
+                remedy="bring back or mend the handler or target of that name, or discard them",
             )
         self._claiming = asyncio.create_task(self._claim_forever(), name="dispatch-claim")
         self._beating = asyncio.create_task(self._beat_forever(), name="dispatch-heartbeat")
@@ -273,8 +277,9 @@ class Dispatcher:
         """The end of an attempt is committed."""
         if finish.state.is_final:
             self.backlog -= 1
+        self.backlog += len(finish.deliveries)
         self.backlog += sum(len(staged.deliveries) for staged in finish.messages)
-        if finish.messages or finish.key is not None:
+        if finish.messages or finish.deliveries or finish.key is not None:
             self._wake.set()
         if finish.state is not State.SUCCEEDED:
             _log_failure(claim, finish)
@@ -285,8 +290,7 @@ class Dispatcher:
             try:
                 rescued = await self._store.heartbeat()
                 self.backlog = await self._store.backlog() + len(self._tasks)
-                if self.without_lane:
-                    await self._count_without_lane()
+                await self._count_without_lane()
             except StoreUnavailable as error:
                 self._recorder.note_outage(error)
             except Exception:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from receiver.dispatch.backoff import MAX_RETRY_AFTER_SECONDS, retry_delay
-from receiver.model import Outcome, State
+from receiver.model import NewDelivery, Outcome, State
 from receiver.store.base import Claim, Finish, StagedMessage
 
 MAX_ERROR_CHARS = 2048
@@ -39,6 +39,7 @@ class Ending:
         reason: str | None = None,
         messages: tuple[StagedMessage, ...] = (),
         values: Mapping[str, str | None] | None = None,
+        deliveries: tuple[NewDelivery, ...] = (),
         status_code: int | None = None,
     ) -> Finish:
         """It did what it was for."""
@@ -53,6 +54,7 @@ class Ending:
             key=self._claim.key,
             messages=messages,
             values=values or {},
+            deliveries=deliveries,
             status_code=status_code,
         )
 

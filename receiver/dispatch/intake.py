@@ -41,7 +41,10 @@ class Plan:
 
 
 class Planner:
-    """Which deliveries an event becomes: one per matching handler, and one if routes match."""
+    """Which deliveries an event becomes: one per matching handler, and one if routes match.
+
+    One more, which has no lane and so waits, stands in for each handler file that is broken.
+    """
 
     def __init__(
         self,
@@ -51,12 +54,14 @@ class Planner:
         has_routes: Callable[[str, str], bool],
         routes_name: str,
         lane: Callable[[str], Lane | None],
+        stand_ins: Sequence[str] = (),
     ) -> None:
         self._matching = matching
         self._default_attempts = default_attempts
         self._has_routes = has_routes
         self._routes_name = routes_name
         self._lane = lane
+        self._stand_ins = stand_ins
         # Bounded, because event types come from outside.
         self.plan = lru_cache(maxsize=1024)(self._plan)
 
@@ -70,6 +75,10 @@ class Planner:
         if self._has_routes(source, event_type):
             new = NewDelivery("handler", self._routes_name, self._default_attempts)
             performers.append((new, None, self._lane(self._routes_name)))
+        performers += [
+            (NewDelivery("handler", name, self._default_attempts), None, None)
+            for name in self._stand_ins
+        ]
         return Plan(performers)
 
 

@@ -7,13 +7,14 @@ import os
 import sys
 import traceback
 import types
-from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any, Literal
 
 from receiver.errors import HandlerLoadError
+from receiver.model import stand_in_name
 from receiver.registry.decorator import MARK
 from receiver.registry.handler import Handler, make_handlers
 
@@ -34,13 +35,29 @@ class Problem:
     text: str
     """The cause, with the traceback where there is one."""
 
+    @property
+    def stand_in(self) -> str:
+        """The name of the deliveries that keep events for the file: `<prefix>.*`, no handler's.
+
+        Nobody knows what a broken file's handlers are and which events are for them, so there is
+        one of each event, and it is sorted out once the file is mended.
+        """
+        return stand_in_name(self.prefix)
+
 
 class Registry:
     """All handlers of a deployment, in order of file and line."""
 
-    def __init__(self, handlers: Iterable[Handler] = (), problems: Iterable[Problem] = ()) -> None:
+    def __init__(
+        self,
+        handlers: Iterable[Handler] = (),
+        problems: Iterable[Problem] = (),
+        loaded: Mapping[str, Collection[str]] | None = None,
+    ) -> None:
         self.handlers = tuple(handlers)
         self.problems = tuple(problems)
+        self._loaded = loaded or {}
+        """By prefix, the names of the handlers of each file and plugin that was loaded."""
         self._by_name = {handler.name: handler for handler in self.handlers}
         # Bounded, because event types come from outside.
         self.matching = lru_cache(maxsize=1024)(self._find_matching)
@@ -54,6 +71,15 @@ class Registry:
         """Why there is no such handler: the problem of the file that it should have come from."""
         return next((p for p in self.problems if name.startswith(f"{p.prefix}.")), None)
 
+    def stood_in_for(self) -> dict[str, tuple[Handler, ...]]:
+        """The handlers that each stand-in was for, of the files that can be loaded (again)."""
+        broken = {problem.prefix for problem in self.problems}
+        return {
+            stand_in_name(prefix): tuple(each for each in self.handlers if each.name in names)
+            for prefix, names in self._loaded.items()
+            if prefix not in broken
+        }
+
     def without(self, names: Collection[str]) -> "Registry":
         """The same registry with some handlers turned off; HandlerLoadError if one is unknown."""
         for name in names:
@@ -61,7 +87,8 @@ class Registry:
                 near = difflib.get_close_matches(name, self._by_name, 1)
                 hint = f"did you mean {near[0]!r}?" if near else "see `clarihook handlers list`"
                 raise HandlerLoadError(f"disabled: there is no handler {name!r}; {hint}")
-        return Registry((h for h in self.handlers if h.name not in names), self.problems)
+        kept = (handler for handler in self.handlers if handler.name not in names)
+        return Registry(kept, self.problems, self._loaded)
 
     def _find_matching(self, event_type: str) -> tuple[Handler, ...]:
         return tuple(handler for handler in self.handlers if handler.matches(event_type))
@@ -84,6 +111,7 @@ def load_handlers(
     """
     handlers: dict[str, Handler] = {}
     problems: list[Problem] = []
+    loaded: dict[str, set[str]] = {}
     for prefix, file, load in _sources(paths, plugins):
         try:
             found = [handler for func in load() for handler in make_handlers(func, prefix)]
@@ -94,7 +122,8 @@ def load_handlers(
             problems.append(Problem(file=file, prefix=prefix, text=str(error)))
         else:
             handlers.update((handler.name, handler) for handler in found)
-    return Registry(handlers.values(), problems)
+            loaded.setdefault(prefix, set()).update(handler.name for handler in found)
+    return Registry(handlers.values(), problems, loaded)
 
 
 def _sources(

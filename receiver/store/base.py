@@ -70,6 +70,8 @@ class Finish(NamedTuple):
     messages: tuple[StagedMessage, ...] = ()
     values: Mapping[str, str | None] = {}
     """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
+    deliveries: tuple[NewDelivery, ...] = ()
+    """More work on the same event, for handlers."""
 
 
 class Claim(NamedTuple):

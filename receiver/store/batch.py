@@ -206,6 +206,7 @@ def _is_plain(finish: Finish) -> bool:
         and finish.key is None
         and finish.reason is None
         and not finish.messages
+        and not finish.deliveries
         and not finish.values
         and finish.status_code is None
     )

@@ -58,6 +58,13 @@ class Finisher:
                     (self._next_number(), event_seq, new.name, priority, new.max_attempts,
                      new.key, now, now, message_id, replay_id),
                 )  # fmt: skip
+        for new in finish.deliveries:
+            assert new.kind == "handler", "a target's delivery comes with its message"
+            self._db.execute(
+                self._q["insert_handler_delivery"],
+                (self._next_number(), event_seq, new.name, priority, new.max_attempts,
+                 new.key or "", now, replay_id),
+            )  # fmt: skip
         for key, value in finish.values.items():
             if value is None:
                 self._db.execute(self._q["delete_value"], (name, key))

@@ -199,6 +199,24 @@ INSERT INTO deliveries (
 )
 VALUES (?, ?, 'target', ?, 'pending', ?, ?, ?, ?, ?, ?, ?)
 
+-- name: insert_handler_delivery
+-- More work on an event, found while one of its deliveries ran. It waits for its key.
+INSERT INTO deliveries (
+    id, event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id,
+    waits_for_key
+)
+SELECT
+    ?1, ?2, 'handler', ?3, 'pending', ?4, ?5, nullif(?6, ''), ?7, ?7, ?8,
+    ?6 <> '' AND EXISTS (
+        SELECT 1
+        FROM deliveries
+        WHERE
+            name = ?3
+            AND key = ?6
+            AND key IS NOT NULL
+            AND state IN ('pending', 'running', 'retrying', 'held')
+    )
+
 -- name: set_value
 INSERT INTO handler_values (handler, key, value, updated_at)
 VALUES (?, ?, ?, ?)

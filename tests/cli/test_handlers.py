@@ -135,3 +135,13 @@ def test_run_says_what_is_wrong_with_its_arguments(
     assert result.returncode == 2
     assert text in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+def test_serve_refuses_a_broken_file_as_it_refuses_wrong_settings(
+    home: Path, clarihook: Clarihook
+) -> None:
+    (home / "handlers/mine.py").write_text("import a_package_that_is_not_there\n")
+    result = clarihook("serve", "--home", str(home))
+    assert (result.returncode, result.stdout) == (2, "")
+    assert f"error: {home / 'handlers/mine.py'} failed to load:" in result.stderr
+    assert 'mine.py", line 1, in <module>' in result.stderr

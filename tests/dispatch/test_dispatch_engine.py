@@ -234,3 +234,64 @@ async def test_deliveries_of_a_channel_that_was_taken_out_are_counted(
         await until(is_waiting, seconds=20)
     async with start_engine(channels={}) as engine:
         assert engine.dispatcher.without_lane == {"ops/2-json": 1}
+
+
+BROKEN = """
+    from receiver import Context, on
+    import a_package_that_is_not_there
+
+    @on("data_source.*", key="data.id")
+    async def late(event: dict, ctx: Context) -> None:
+        ctx.notify("ops", title=f"late: {event['data']['id']} replaying={ctx.replaying}")
+
+    @on("report.*")
+    async def other(event: dict, ctx: Context) -> None: ...
+    """
+
+
+async def test_what_came_while_a_handler_file_was_broken_runs_once_it_is_mended(
+    start_engine: StartEngine, sink: Sink, tmp_path: Path
+) -> None:
+    """Nobody can know what a broken file's handlers are for, so it keeps every event."""
+    file = tmp_path / "handlers" / "broken.py"
+    file.write_text(textwrap.dedent(BROKEN))
+    async with start_engine(handlers={"on_error": "skip"}) as engine:
+        event_ids = [await accept(engine, number) for number in (1, 2)]
+        await until(lambda: len(sink.taken) == 2, seconds=20)  # the other file's handler ran
+        assert (await engine.store.waiting())["broken.*"] == 2
+    async with start_engine(handlers={"on_error": "skip"}) as engine:
+        assert engine.dispatcher.without_lane["broken.*"] == 2
+
+    file.write_text(textwrap.dedent(BROKEN).replace("import a_package_that_is_not_there", ""))
+    async with start_engine() as engine:
+        assert not engine.dispatcher.without_lane
+        await until(lambda: len(sink.taken) == 4, seconds=20)
+        await all_over(engine)
+        made = {each.name: each for each in await engine.store.deliveries_of(event_ids[0])}
+    assert made["broken.*"].reason == "the file is mended: broken.late"
+    assert (made["broken.late"].state, made["broken.late"].key) == (State.SUCCEEDED, "1")
+    assert "broken.other" not in made
+    async with start_engine() as engine:
+        await all_over(engine)
+    assert sorted(sink.taken) == [
+        "failed: 1", "failed: 2", "late: 1 replaying=False", "late: 2 replaying=False",
+    ]  # fmt: skip
+
+
+async def test_a_stand_in_does_not_repeat_what_a_file_of_the_same_name_did(
+    start_engine: StartEngine, sink: Sink, tmp_path: Path
+) -> None:
+    (tmp_path / "more").mkdir()
+    file = tmp_path / "more" / "syncs.py"
+    file.write_text("this is no Python")
+    paths = {"paths": ["handlers", "more"], "on_error": "skip"}
+    async with start_engine(handlers=paths) as engine:
+        event_id = await accept(engine, 1)
+        await until(lambda: sink.taken == ["failed: 1"], seconds=20)
+    file.write_text("")
+    async with start_engine(handlers=paths) as engine:
+        await all_over(engine)
+        made = await engine.store.deliveries_of(event_id)
+    stand_in = next(each for each in made if each.name == "syncs.*")
+    assert stand_in.reason == "the file is mended: no handler of it is for this event"
+    assert sink.taken == ["failed: 1"]
