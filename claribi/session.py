@@ -190,5 +190,9 @@ class JwtSession:
 def _code_at(secret: str, moment: float) -> str:
     try:
         return pyotp.TOTP(secret.replace(" ", "")).at(int(moment))
-    except (binascii.Error, ValueError):
-        raise ConfigurationError("totp is no base32 secret") from None
+    except (binascii.Error, ValueError) as error:
+        # pyotp refuses short secrets too (under 112 bits), which some services still hand out.
+        raise ConfigurationError(
+            f"totp is no base32 secret that can be used: {error} "
+            "(a callable that returns the code takes its place)"
+        ) from None

@@ -17,6 +17,7 @@ class Fault:
     status: int | None = None
     """Or: answered in place of the server."""
     headers: dict[str, str] = field(default_factory=dict)
+    body: bytes = b""
     is_done: bool = False
     """Whether the server carries the request out."""
 
@@ -57,7 +58,7 @@ class _Script:
         if fault.error is not None:
             raise fault.error(fault.name)
         assert fault.status is not None
-        stream = httpx2.ByteStream(b"")  # unread, as a response from the network is
+        stream = httpx2.ByteStream(fault.body)  # unread, as a response from the network is
         return httpx2.Response(fault.status, headers=fault.headers, stream=stream)
 
 

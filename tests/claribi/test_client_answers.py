@@ -3,10 +3,12 @@
 import gzip
 import json
 import pickle
+import tracemalloc
 import zlib
 from collections.abc import Iterator
 from typing import Any
 
+import httpx2
 import pytest
 from client_faces import Face
 from client_server import Stage, serve
@@ -32,6 +34,7 @@ from claribi import (
     ValidationError,
 )
 from claribi.answers import MESSAGE_LIMIT, Reply, error_of, parse_json
+from claribi.body import BadAnswerError, Body
 
 INFO = RequestInfo("GET", "reports/1/")
 SOURCE = {
@@ -238,6 +241,18 @@ def test_bad_compression_is_a_decode_error(
     answer = Response(content, headers={"content-encoding": encoding})
     with pytest.raises(DecodeError, match=text):
         ask(face, scripted, answer)
+
+
+def test_no_more_of_a_bomb_is_unpacked_than_the_cap() -> None:
+    bomb = gzip.compress(b" " * 50_000_000)
+    body = Body(httpx2.Response(200, headers={"content-encoding": "gzip"}), max_bytes=1000)
+    tracemalloc.start()
+    try:
+        with pytest.raises(BadAnswerError, match="over 1000 bytes"):
+            body.feed(bomb)
+        assert tracemalloc.get_traced_memory()[1] < 1_000_000
+    finally:
+        tracemalloc.stop()
 
 
 def test_error_whose_body_is_unreadable_is_still_that_error(

@@ -60,6 +60,7 @@ def test_wait_is_never_over_its_cap(failed: int, jitter: float) -> None:
 
 
 NOW = datetime(2025, 7, 15, 8, tzinfo=UTC)
+AHEAD = NOW.replace(hour=9)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +73,8 @@ NOW = datetime(2025, 7, 15, 8, tzinfo=UTC)
         ({"x-ratelimit-reset": str(int(NOW.timestamp()) + 30)}, 30),
         ({"retry-after": "2", "x-ratelimit-reset": str(int(NOW.timestamp()) + 30)}, 2),
         ({"retry-after": http_date(NOW.replace(second=9)), "date": http_date(NOW)}, 9),
+        # The server's clock is an hour ahead of ours: its own Date says how long the wait is.
+        ({"retry-after": http_date(NOW.replace(hour=9, second=9)), "date": http_date(AHEAD)}, 9),
         ({"retry-after": "soon"}, None),
         ({"retry-after": "-1"}, None),
         ({"retry-after": "Fri, 99 Xyz 2025 99:99:99 GMT"}, None),
@@ -107,6 +110,14 @@ def test_retry_after_as_a_date_is_waited_for(face: Face, stage: Stage) -> None:
     assert caught.value.retry_after is not None
     assert caught.value.retry_after > 360 * 86_400
     assert face.time.slept == []
+
+
+def test_retry_after_of_zero_seconds_is_one_too(face: Face, stage: Stage) -> None:
+    """It says as well that the API itself refused: even what costs credits is sent again."""
+    transport = transport_for(face, [answered(503, retry_after="0")])
+    client = face.client(**stage.key, transport=transport)
+    assert face.run(lambda: client.analytics.query("What sold best?")).credits_used == 1
+    assert face.time.slept == [0]
 
 
 @pytest.mark.parametrize("seconds", ["61", "3600"])

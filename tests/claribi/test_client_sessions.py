@@ -9,6 +9,7 @@ from typing import Any
 import pyotp
 import pytest
 from client_faces import AsyncFace, Face
+from client_faults import Fault, answered, transport_for
 from client_server import FakeTime, Stage
 
 from claribi import (
@@ -18,6 +19,7 @@ from claribi import (
     ClariBI,
     ConfigurationError,
     ConnectError,
+    Credentials,
     MfaRequiredError,
     ServiceUnavailableError,
     SessionExpiredError,
@@ -206,6 +208,64 @@ def test_paid_call_is_repeated_after_an_expired_token(face: Face, stage: Stage) 
     stage.sandbox.expire_tokens()
     assert face.run(lambda: client.analytics.query("What sold best?")).credits_used == 1
     assert client.credits.spent == 1
+
+
+def test_token_that_is_always_refused_is_renewed_once(face: Face, stage: Stage) -> None:
+    """A server that calls every token expired must not send the client round in circles."""
+    expired = Fault("expired", status=401, body=b'{"error": "token_expired", "message": "No"}')
+    transport = transport_for(face, [None, expired, None, expired])
+    client = face.client(**stage.login, transport=transport)
+    with pytest.raises(TokenExpiredError):
+        face.run(lambda: client.reports.get(1))
+    assert transport.sent == 4
+    assert posts(stage) == ["auth/login/", "auth/token/refresh/"]
+
+
+def test_new_refresh_token_replaces_the_old_one() -> None:
+    """G5: whether clariBI rotates them is not said."""
+    asked: list[str] = []
+
+    class Api:
+        async def refresh(self, refresh: str) -> TokenPair:
+            asked.append(refresh)
+            return TokenPair(access=f"access-{len(asked)}", refresh=ROTATED[len(asked)])
+
+    api: Any = Api()
+    io = BlockingIO(max_connections=1, uses_tls=False)
+    session = JwtSession(jwt_tokens(None, "first"), api=api, io=io, clock=FakeTime())
+    for _ in range(3):
+        run(session.renew(session.header()))
+    run(io.close())
+    assert asked == ["first", "second", "second"]
+
+
+ROTATED = {1: "second", 2: None, 3: None}
+"""What the n-th refresh brings beside the access token."""
+
+
+@pytest.mark.parametrize("status", [400, 401])
+def test_dead_refresh_token_may_be_told_by_400_or_401(
+    status: int, face: Face, stage: Stage
+) -> None:
+    pair = tokens(face, stage)
+    stage.seen.clear()
+    auth = Credentials(email="user@example.com", password="your-password", refresh=pair.refresh)
+    transport = transport_for(face, [answered(status)])
+    client = face.client(base_url=stage.base_url, auth=auth, transport=transport)
+    assert face.run(client.auth.status).user.id == 1
+    assert posts(stage) == ["auth/login/"]
+
+
+def test_totp_secret_that_is_too_short_is_refused_with_the_reason() -> None:
+    with pytest.raises(ConfigurationError, match=r"112 bits.*callable") as caught:
+        Credentials(email="a@b.c", password="p", totp="JBSWY3DPEHPK3PXP")
+    assert "JBSWY3" not in str(caught.value)
+
+
+def test_repr_of_credentials_shows_the_address_only() -> None:
+    secret = {"password": "made-up-pw", "totp": "JBSWY3DPEHPK3PXPJBSWY3DP", "access": "a.b.c"}
+    shown = repr(Credentials(email="a@b.c", refresh="made-up-refresh", **secret))
+    assert shown == "Credentials(email='a@b.c')"
 
 
 def test_api_key_is_never_renewed(face: Face, stage: Stage) -> None:

@@ -134,6 +134,7 @@ def test_of_next_only_the_query_is_followed(link: str, query: str) -> None:
         "https://evil.example/api/reports/?page=2",
         "http://claribi.com/api/reports/?page=2",
         "https://claribi.com:8443/api/reports/?page=2",
+        "http://claribi.com:443/api/reports/?page=2",
         "https://claribi.com.evil.example/?page=2",
         "https://claribi.com@evil.example/?page=2",
         "https://user@claribi.com/?page=2",
