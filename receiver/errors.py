@@ -19,6 +19,8 @@ ClarihookError
 
 from datetime import timedelta
 
+from receiver.durations import parse_duration
+
 
 class ClarihookError(Exception):
     """Base of all errors that clarihook raises; its text is fit to show to a user."""
@@ -94,15 +96,17 @@ class Skip(HandlerSignal):
 
 
 class Retry(HandlerSignal):
-    """Run this delivery again, `after` seconds (or a `timedelta`) from now.
+    """Run this delivery again, `after` that long: seconds, `"5m"` or a `timedelta`.
 
     It counts as an attempt; past the last one the delivery is dead. Without `after` the
     handler's own schedule decides.
     """
 
-    def __init__(self, reason: str = "", *, after: float | timedelta | None = None) -> None:
+    def __init__(self, reason: str = "", *, after: float | str | timedelta | None = None) -> None:
         super().__init__(reason)
         self.reason = reason
+        if isinstance(after, str):
+            after = parse_duration(after)
         self.after_seconds = after.total_seconds() if isinstance(after, timedelta) else after
 
 

@@ -12,9 +12,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from receiver.durations import format_duration, parse_duration
 from receiver.errors import ConfigError
 from receiver.model import Severity
-from receiver.settings import Rate, Settings, format_duration, load, load_settings, parse_duration
+from receiver.settings import Rate, Settings, load, load_settings
 from receiver.settings.locate import locate
 from receiver.settings.secrets import sensitive_values
 from receiver.settings.values import parse_rate

@@ -6,6 +6,7 @@ from typing import Any
 
 import typer
 
+from receiver.cli.deployment import store_of
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table, print_warning
 from receiver.errors import ConfigError
@@ -26,6 +27,7 @@ def check(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
     try:
         loaded = load(home)
         _check_schemes(loaded)
+        _check_store(loaded)
     except ConfigError as error:
         if not as_json:
             raise
@@ -77,6 +79,15 @@ def _check_schemes(loaded: Loaded) -> None:
             problems += [f"{place}: sources.{name}: {problem}" for problem in error.problems]
     if problems:
         raise ConfigError(*problems)
+
+
+def _check_store(loaded: Loaded) -> None:
+    """Raises ConfigError if this version has no store of that kind."""
+    try:
+        store_of(loaded.settings, "reader", must_exist=False)
+    except ConfigError as error:
+        place = loaded.origins.place(("store", "url"))
+        raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from None
 
 
 def _missing_handlers(settings: Settings) -> list[str]:

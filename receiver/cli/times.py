@@ -5,9 +5,9 @@ from typing import Annotated
 
 import typer
 
+from receiver.durations import parse_duration
 from receiver.errors import UsageError
 from receiver.model import to_ms
-from receiver.settings import parse_duration
 
 _FORMS = "a time ago (90s, 2h, 7d), now, today, yesterday, or ISO 8601 (2026-11-23T15:04Z)"
 

@@ -124,7 +124,9 @@ def _refusal(route: _Route, event: Event) -> str | None:
     try:
         result = route.condition.execute(values)
     except Exception as error:  # CEL's errors have no common base
-        return f"`when` could not be decided: {error}"
+        # A field that is not there is a KeyError, whose text is the bare name.
+        cause = f"there is no field {error}" if isinstance(error, KeyError) else error
+        return f"`when` could not be decided: {cause}"
     if result is True:
         return None
     return "`when` is false" if result is False else f"`when` gave {result!r}, not true or false"

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import Any, Never, TypeVar
 
+from receiver.durations import parse_duration
 from receiver.errors import HandlerLoadError
-from receiver.settings.values import parse_duration
 
 Func = TypeVar("Func", bound=Callable[..., Any])
 Duration = str | float | timedelta

@@ -15,7 +15,7 @@ from receiver.settings.model import (
     StoreSettings,
 )
 from receiver.settings.secrets import is_sensitive, secrets_of, sensitive_values
-from receiver.settings.values import Rate, Secret, format_duration, parse_duration
+from receiver.settings.values import Rate, Secret
 
 __all__ = [
     "CONFIG_FILE",
@@ -33,11 +33,9 @@ __all__ = [
     "Settings",
     "SourceSettings",
     "StoreSettings",
-    "format_duration",
     "is_sensitive",
     "load",
     "load_settings",
-    "parse_duration",
     "secrets_of",
     "sensitive_values",
 ]

@@ -20,6 +20,7 @@ from pydantic import (
     ValidationError,
 )
 
+from receiver.durations import parse_duration
 from receiver.errors import ConfigError
 from receiver.model import Severity
 from receiver.settings.checks import (
@@ -39,7 +40,6 @@ from receiver.settings.values import (
     Surroundings,
     TargetUrl,
     one_or_many,
-    parse_duration,
 )
 
 SchemeName = Literal["standard", "claribi", "github", "stripe", "slack", "shopify", "hmac", "none"]
@@ -63,7 +63,10 @@ DEFAULT_SCHEDULE = tuple(
 
 def _long_enough(secret: Secret) -> Secret:
     if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        raise ValueError(f"is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed")
+        raise ValueError(
+            f"is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed; give the sender and "
+            "this source a longer one, such as from: openssl rand -hex 32"
+        )
     return secret
 
 
@@ -116,7 +119,7 @@ class StoreSettings(Section):
     """Where events and deliveries are kept, and for how long."""
 
     url: Annotated[SecretValue, AfterValidator(_store_url)] = Secret("sqlite:///data/clarihook.db")
-    """The database: sqlite:///PATH (relative to the home) or postgresql://…; may be a reference."""
+    """The database: sqlite:///PATH, relative to the home; may be a reference."""
     keep: PositiveDuration = parse_duration("90d")
     """How long an event is kept; longer if a delivery of it is dead or has not ended."""
     keep_dedupe: PositiveDuration = parse_duration("30d")

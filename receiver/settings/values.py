@@ -9,55 +9,12 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo
 
+from receiver.durations import UNIT_SECONDS, format_duration, parse_duration
+
 MAX_SECRET_FILE_BYTES = 65_536
 
-_UNIT_SECONDS = {"ms": 0.001, "s": 1, "m": 60, "h": 3600, "d": 86_400, "w": 604_800}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|[smhdw]))+", re.ASCII)
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])", re.ASCII)
 _RATE = re.compile(r"(\d+)\s*/\s*([smh])", re.ASCII)
 _REFERENCE = re.compile(r"(env|file):(.*)", re.ASCII | re.DOTALL)
-
-
-def parse_duration(value: Any) -> timedelta:
-    """A span of time from "250ms", "30s", "5m", "1h30m", "90d", "2w" or a number of seconds.
-
-    >>> parse_duration("1h30m").total_seconds()
-    5400.0
-    >>> parse_duration(2.5).total_seconds()
-    2.5
-
-    Raises ValueError for anything else, among it negative and endless spans.
-    """
-    if isinstance(value, timedelta):
-        return value
-    hint = 'write a duration such as "250ms", "30s", "5m", "1h" or "90d", or a number of seconds'
-    try:
-        if isinstance(value, int | float) and not isinstance(value, bool) and value >= 0:
-            return timedelta(seconds=value)
-        if isinstance(value, str):
-            text = value.strip()
-            if re.fullmatch(r"\d+(?:\.\d+)?", text, re.ASCII):
-                return timedelta(seconds=float(text))
-            if _DURATION.fullmatch(text):
-                parts = _DURATION_PART.findall(text)
-                return timedelta(seconds=sum(float(n) * _UNIT_SECONDS[unit] for n, unit in parts))
-    except (OverflowError, ValueError):
-        pass
-    raise ValueError(hint)
-
-
-def format_duration(span: timedelta) -> str:
-    """The span in its largest whole unit, readable by `parse_duration`.
-
-    >>> format_duration(timedelta(days=90)), format_duration(timedelta(seconds=90))
-    ('90d', '90s')
-    """
-    milliseconds = round(span.total_seconds() * 1000)
-    for unit in ("d", "h", "m", "s"):
-        count, rest = divmod(milliseconds, round(_UNIT_SECONDS[unit] * 1000))
-        if count and not rest:
-            return f"{count}{unit}"
-    return f"{milliseconds}ms" if milliseconds else "0s"
 
 
 def _positive(span: timedelta) -> timedelta:
@@ -90,7 +47,7 @@ class Rate:
         return self.count / self.per_seconds
 
     def __str__(self) -> str:
-        units = {seconds: unit for unit, seconds in _UNIT_SECONDS.items()}
+        units = {seconds: unit for unit, seconds in UNIT_SECONDS.items()}
         return f"{self.count}/{units[self.per_seconds]}"
 
 
@@ -101,7 +58,7 @@ def parse_rate(value: Any) -> Rate:
     match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
     if match is None or int(match[1]) == 0:
         raise ValueError('write a rate such as "1/s", "30/m" or "100/h"')
-    return Rate(int(match[1]), _UNIT_SECONDS[match[2]])
+    return Rate(int(match[1]), UNIT_SECONDS[match[2]])
 
 
 RateValue = Annotated[Rate, PlainValidator(parse_rate), PlainSerializer(str)]

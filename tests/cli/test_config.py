@@ -77,6 +77,13 @@ def test_check_builds_the_signature_schemes(home: Path, clarihook: Clarihook) ->
     assert "config/clarihook.toml:4: sources.std: secret 1 " in result.stderr
 
 
+def test_check_refuses_a_store_that_this_version_has_not(home: Path, clarihook: Clarihook) -> None:
+    env = {**ENV, "CLARIHOOK_STORE__URL": "postgresql://db.example.com/hooks"}
+    result = clarihook("config", "check", env=env)
+    assert (result.returncode, result.stdout) == (2, "")
+    assert "store.url: this version keeps its data in SQLite only" in result.stderr
+
+
 def test_terminal_escapes_in_the_file_are_shown_not_obeyed(
     home: Path, clarihook: Clarihook
 ) -> None:

@@ -7,6 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
+from datetime import timedelta
 from types import ModuleType
 from typing import Any
 
@@ -73,10 +74,13 @@ async def test_a_skips_reason_holds_no_secret_and_has_an_end(store: SqliteStore)
     assert len(delivery.reason) == 2048
 
 
-async def test_a_retry_waits_as_long_as_it_says(store: SqliteStore) -> None:
+@pytest.mark.parametrize("after", [3600, "1h", timedelta(hours=1)])
+async def test_a_retry_waits_as_long_as_it_says(
+    store: SqliteStore, after: float | str | timedelta
+) -> None:
     async def handle(_event: dict[str, Any], ctx: Context) -> None:
         if ctx.attempt == 1:
-            raise Retry("not ready", after=3600)
+            raise Retry("not ready", after=after)
 
     async with dispatching(store, handler_lane(store, handle)):
         before = time.time()
