@@ -13,7 +13,7 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from receiver.connections import answer_at_once
+from receiver.connections import answer_at_once, body_at_once
 from receiver.engine import Engine, load_registry, open_store
 from receiver.ingress import PREFIX, Ingress
 from receiver.settings import Settings
@@ -35,6 +35,7 @@ class Application:
             engine.intake,
             max_body_bytes=settings.server.max_body_bytes,
             read_timeout_seconds=settings.server.read_timeout.total_seconds(),
+            body_at_once=body_at_once,
             answer_at_once=answer_at_once,
         )
         self.ready_at: float | None = None

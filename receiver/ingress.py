@@ -40,6 +40,9 @@ _CREDENTIAL = re.compile(rb"authorization|cookie|token|api-?key|secret|password|
 _MASKED = b"(masked)"
 
 
+BodyAtOnce = Callable[[Receive, int], bytes | None]
+"""`(receive, max_bytes)`: a server's faster way to a body that has come; None if it has none."""
+
 AnswerAtOnce = Callable[[Send, int, bytes, Sequence[tuple[bytes, bytes]]], bool]
 """`(send, status, body, headers)`: a server's faster way to answer; False if it has none."""
 
@@ -98,6 +101,7 @@ class Ingress:
         max_body_bytes: int,
         read_timeout_seconds: float,
         now: Callable[[], float] = time.time,
+        body_at_once: BodyAtOnce = lambda *_: None,
         answer_at_once: AnswerAtOnce = lambda *_: False,
     ) -> None:
         self._sources = dict(sources)
@@ -105,6 +109,7 @@ class Ingress:
         self._max_body_bytes = max_body_bytes
         self._read_timeout = read_timeout_seconds
         self._now = now
+        self._body_at_once = body_at_once
         self._answer_at_once = answer_at_once
         self.is_draining = False
         """Set when the server stops: whatever still comes in is sent away with 503."""
@@ -150,7 +155,9 @@ class Ingress:
         if scope["method"] != "POST":
             raise refusals.not_post()
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
-        body = await self._read_body(dict(pairs), receive)
+        body = self._body_at_once(receive, self._max_body_bytes)
+        if body is None:
+            body = await self._read_body(dict(pairs), receive)
         if body is None:
             return None
         return await self._accept(source, pairs, body)
