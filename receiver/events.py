@@ -149,7 +149,8 @@ class GoalReachedData(EventData):
         default=None, validation_alias=AliasChoices("goal_id", "id", AliasPath("goal", "id"))
     )
     goal_name: Maybe[str] = Field(
-        default=None, validation_alias=AliasChoices("goal_name", "name", AliasPath("goal", "name"))
+        default=None,
+        validation_alias=AliasChoices("goal_name", "name", AliasPath("goal", "name"), "goal"),
     )
     milestone: Maybe[FiniteFloat | str] = None
     current_value: Maybe[FiniteFloat] = None

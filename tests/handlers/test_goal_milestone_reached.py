@@ -27,6 +27,7 @@ def test_a_likely_payload_is_celebrated_with_its_progress(run: Run) -> None:
     ("data", "title", "body"),
     [
         ({"goal": {"name": "Sales"}}, "Milestone reached: Sales", "Goal name: Sales"),
+        ({"goal": "Sales"}, "Milestone reached: Sales", "Goal: Sales"),
         ({"steps": ["a", "b"]}, "Milestone reached: a goal", "Steps 1: a\nSteps 2: b"),
         ({"current_value": 5, "target_value": 0}, "Milestone reached: a goal", None),
         ("hooray", "Milestone reached: a goal", "Value: hooray"),
