@@ -106,6 +106,8 @@ class _Run(Generic[T]):
             self._attempt += 1
             await self._auth.prepare()
             header = self._auth.header()
+            if self._is_past_deadline(0.0):  # a login may take long; nothing is sent in vain
+                raise RequestTimeoutError("not sent: its time is over", request=self._info)
             try:
                 reply = await self._send(header)
             except NotSentError as error:

@@ -162,31 +162,37 @@ class BlockingIO:
         transport: httpx2.BaseTransport | None = None,
         sleep: Callable[[float], object] | None = None,
     ) -> None:
+        # httpcore2 is slow to import, and httpx2 itself waits for its first client.
+        from claribi.deadline import Deadline, keep_deadline  # noqa: PLC0415
+
         self._client = httpx2.Client(
             limits=_limits(max_connections), transport=transport, verify=uses_tls
         )
+        self._deadline = Deadline()
+        keep_deadline(self._client, self._deadline)
         self._sleep = sleep or time.sleep
         self._flight: Future[None] | None = None
         self._lock = threading.Lock()
 
     async def send(self, request: HttpRequest) -> Reply:
-        """See `IO`. `total_seconds` is looked at between two pieces of the body."""
+        """See `IO`. No read or write begins or goes on after `total_seconds`."""
         _refuse_closed(self._client)
-        ends_at = time.monotonic() + request.total_seconds
         try:
-            response = self._client.send(_build(self._client, request), stream=True)
-            try:
-                body = Body(response, request.max_body_bytes)
-                for chunk in response.iter_raw():
-                    body.feed(chunk)
-                    if time.monotonic() > ends_at:
-                        raise LostError(_OUT_OF_TIME, timed_out=True)
-                return body.reply()
-            finally:
-                response.close()
+            with self._deadline.within(request.total_seconds):
+                return self._exchange(request)
         except httpx2.TransportError as error:
             failure = _failure(error)
         raise failure
+
+    def _exchange(self, request: HttpRequest) -> Reply:
+        response = self._client.send(_build(self._client, request), stream=True)
+        try:
+            body = Body(response, request.max_body_bytes)
+            for chunk in response.iter_raw():
+                body.feed(chunk)
+            return body.reply()
+        finally:
+            response.close()
 
     async def sleep(self, seconds: float) -> None:
         """See `IO`."""

@@ -2,8 +2,10 @@
 
 import asyncio
 import random
+import socket
+import threading
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
 from datetime import UTC, datetime
 from email.utils import format_datetime
 from typing import Any
@@ -181,6 +183,50 @@ def test_deadline_ends_a_call_that_drips(face: Face) -> None:
         )
         with pytest.raises(RequestTimeoutError):
             face.run(lambda: client.data_sources.get(1))
+
+
+@pytest.mark.parametrize("call", ["get", "create"])
+def test_deadline_ends_a_call_whose_headers_drip(call: str, face: Face) -> None:
+    with dripping_headers() as url:
+        client = face.client(
+            base_url=url, api_key="k", retries=0, timeout=Timeout(total_seconds=0.2)
+        )
+        if call == "get":
+            with pytest.raises(RequestTimeoutError):
+                face.run(lambda: client.data_sources.get(1))
+        else:
+            with pytest.raises(OutcomeUnknownError):
+                face.run(lambda: client.dashboards.create(name="Dripped"))
+
+
+@contextmanager
+def dripping_headers() -> Iterator[str]:
+    """A server that sends a header every 10 ms, and never its last one."""
+
+    def drip(connection: socket.socket) -> None:
+        with connection, suppress(OSError):
+            connection.sendall(b"HTTP/1.1 200 OK\r\n")
+            while not is_over.wait(0.01):
+                connection.sendall(b"x-drop: 1\r\n")
+
+    def accept() -> None:
+        with suppress(OSError):
+            drip(listener.accept()[0])
+
+    is_over = threading.Event()
+    with listening() as listener:
+        listener.listen()
+        thread = threading.Thread(target=accept)
+        thread.start()
+        try:
+            yield base_url(listener)
+        finally:
+            # Its client has gone by itself before the server lets go of it.
+            thread.join(10)
+            is_stuck = thread.is_alive()
+            is_over.set()
+            thread.join(10)
+            assert not is_stuck, "the client still listens, long after its deadline"
 
 
 def hanging() -> Any:

@@ -21,6 +21,7 @@ from claribi import (
     ConnectError,
     Credentials,
     MfaRequiredError,
+    RequestTimeoutError,
     ServiceUnavailableError,
     SessionExpiredError,
     StaticBearer,
@@ -299,6 +300,20 @@ def test_totp_callable_may_be_async(stage: Stage) -> None:
             assert (await client.auth.status()).user.id == 4
 
     asyncio.run(main())
+
+
+def test_login_that_takes_all_the_time_sends_nothing_more(face: Face, stage: Stage) -> None:
+    """So a POST that costs credits was surely not sent: no OutcomeUnknownError."""
+
+    def slowly() -> str:
+        face.time.advance(121)
+        return pyotp.TOTP(stage.sandbox.totp_secret).now()
+
+    client = face.client(base_url=stage.base_url, **MFA, totp=slowly)
+    with pytest.raises(RequestTimeoutError, match="not sent"):
+        face.run(lambda: client.reports.create(name="Late", template="sales_summary"))
+    assert posts(stage) == ["auth/login/", "auth/mfa/verify/"]
+    assert face.run(client.auth.status).user.id
 
 
 def test_mfa_without_totp_says_what_to_do(face: Face, stage: Stage) -> None:
