@@ -62,7 +62,7 @@ def list_(
     Example: clarihook deliveries list --state dead --since yesterday
     """
     which = _filter(state, name, since, until, replay)
-    found = asyncio.run(_list(load_settings(home), which, event, limit))
+    found = asyncio.run(_list(load_settings(home, needs_secrets=False), which, event, limit))
     if as_json:
         print_json({"deliveries": [delivery_record(delivery) for delivery in found]})
         return
@@ -80,7 +80,7 @@ def show(
 
     Example: clarihook deliveries show dlv_cac7ee4f0801000
     """
-    story = asyncio.run(_show(load_settings(home), delivery_id))
+    story = asyncio.run(_show(load_settings(home, needs_secrets=False), delivery_id))
     if as_json:
         print_json(story.record())
     else:
@@ -115,7 +115,7 @@ def retry(
         movable=(State.DEAD, State.RETRYING, State.PENDING),
         act=lambda store, chunk, now_ms: store.retry(chunk, now_ms=now_ms),
     )
-    change.run(load_settings(home), ids, which, yes=yes, as_json=as_json)
+    change.run(load_settings(home, needs_secrets=False), ids, which, yes=yes, as_json=as_json)
 
 
 @app.command()
@@ -145,7 +145,7 @@ def discard(
         movable=(State.DEAD, State.RETRYING, State.PENDING, State.HELD),
         act=lambda store, chunk, now_ms: store.discard(chunk, reason=reason, now_ms=now_ms),
     )
-    change.run(load_settings(home), ids, which, yes=yes, as_json=as_json)
+    change.run(load_settings(home, needs_secrets=False), ids, which, yes=yes, as_json=as_json)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -49,7 +49,7 @@ def list_(
     Example: clarihook events list --type 'data_source.*' --since 2h
     """
     which = event_filter(type_, source, since, until)
-    rows = asyncio.run(_list(load_settings(home), which, limit))
+    rows = asyncio.run(_list(load_settings(home, needs_secrets=False), which, limit))
     if as_json:
         print_json({"events": rows})
         return
@@ -78,7 +78,7 @@ def show(
 
     Example: clarihook events show evt_01980d06a800
     """
-    event, stories = asyncio.run(_show(load_settings(home), event_id))
+    event, stories = asyncio.run(_show(load_settings(home, needs_secrets=False), event_id))
     if raw:
         sys.stdout.buffer.write(event.body)
         sys.stdout.buffer.flush()

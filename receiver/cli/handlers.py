@@ -26,7 +26,7 @@ def list_(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
 
     Example: clarihook handlers list --json
     """
-    settings = load_settings(home)
+    settings = load_settings(home, needs_secrets=False)
     registry = _load(settings)
     rows = [_row(handler, settings) for handler in registry.handlers]
     if as_json:

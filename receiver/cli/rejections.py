@@ -31,7 +31,7 @@ def list_(
 
     Example: clarihook rejections list
     """
-    found = asyncio.run(_latest(load_settings(home), limit))
+    found = asyncio.run(_latest(load_settings(home, needs_secrets=False), limit))
     if as_json:
         print_json({"rejections": [_summary(rejection) for rejection in found]})
         return
@@ -54,7 +54,7 @@ def show(
 
     Example: clarihook rejections show 12
     """
-    rejection = asyncio.run(find_rejection(load_settings(home), rejection_id))
+    rejection = asyncio.run(find_rejection(load_settings(home, needs_secrets=False), rejection_id))
     if as_json:
         headers = [list(pair) for pair in parse_headers(rejection.headers)]
         print_json({**_summary(rejection), "headers": headers, **body_fields(rejection.body)})

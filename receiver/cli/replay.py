@@ -150,7 +150,11 @@ def pause_(replay_id: NumberArgument, home: HomeOption = HERE, as_json: JsonOpti
 
     Example: clarihook replay pause 3
     """
-    asyncio.run(_move(load_settings(home), replay_id, as_json=as_json, to=Status.PAUSED))
+    asyncio.run(
+        _move(
+            load_settings(home, needs_secrets=False), replay_id, as_json=as_json, to=Status.PAUSED
+        )
+    )
 
 
 @app.command("cancel")
@@ -161,7 +165,14 @@ def cancel_(
 
     Example: clarihook replay cancel 3
     """
-    asyncio.run(_move(load_settings(home), replay_id, as_json=as_json, to=Status.CANCELLED))
+    asyncio.run(
+        _move(
+            load_settings(home, needs_secrets=False),
+            replay_id,
+            as_json=as_json,
+            to=Status.CANCELLED,
+        )
+    )
 
 
 @app.command("list")
@@ -177,7 +188,7 @@ def list_(
     """
     from receiver.cli.replay_view import print_replays  # noqa: PLC0415
 
-    found = asyncio.run(_list(load_settings(home), limit))
+    found = asyncio.run(_list(load_settings(home, needs_secrets=False), limit))
     if as_json:
         print_json({"replays": [replay_record(progress) for progress in found]})
     else:
@@ -190,7 +201,7 @@ def show(replay_id: NumberArgument, home: HomeOption = HERE, as_json: JsonOption
 
     Example: clarihook replay show 3
     """
-    asyncio.run(_show(load_settings(home), replay_id, as_json=as_json))
+    asyncio.run(_show(load_settings(home, needs_secrets=False), replay_id, as_json=as_json))
 
 
 def _registry(settings: Settings, handler: str | None) -> "Registry":

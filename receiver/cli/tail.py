@@ -44,7 +44,7 @@ def tail(
 
     async def watch() -> None:
         left = count
-        async for event in _events(load_settings(home), which):
+        async for event in _events(load_settings(home, needs_secrets=False), which):
             _print(event, with_body=body, as_json=as_json)
             if left is not None and (left := left - 1) == 0:
                 return

@@ -48,7 +48,7 @@ def export(
     Example: clarihook events export --since 7d --output week.jsonl
     """
     which = event_filter(type_, source, since, until)
-    settings = load_settings(home)
+    settings = load_settings(home, needs_secrets=False)
     with contextlib.ExitStack() as stack:
         file: BinaryIO = sys.stdout.buffer
         if output is not None:
@@ -73,7 +73,7 @@ def import_(
 
     Example: clarihook events import week.jsonl --home other
     """
-    settings = load_settings(home)
+    settings = load_settings(home, needs_secrets=False)
     counts = asyncio.run(_import(settings, _read(file)))
     if as_json:
         print_json(counts)

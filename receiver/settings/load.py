@@ -36,19 +36,26 @@ def load_settings(
     home: Path | str,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    needs_secrets: bool = True,
 ) -> Settings:
     """The settings of the deployment in `home`; raises ConfigError with every fault at once.
 
     `environ` is the process's environment unless given. `overrides` holds what flags set, as
     `{"server.port": 9000}` or `{"server": {"port": 9000}}`; None is a flag that was not given.
+
+    Whoever only looks at what is stored passes `needs_secrets=False`: then a secret that can't
+    be found is no fault, since an operator's shell seldom has the server's environment.
     """
-    return load(home, environ, overrides).settings
+    return load(home, environ, overrides, needs_secrets=needs_secrets).settings
 
 
 def load(
     home: Path | str,
     environ: Mapping[str, str] | None = None,
     overrides: Mapping[str, Any] | None = None,
+    *,
+    needs_secrets: bool = True,
 ) -> Loaded:
     """As `load_settings`, with the origins and the warnings that `clarihook config` shows."""
     environ = os.environ if environ is None else environ
@@ -67,11 +74,12 @@ def load(
             "or name the deployment's folder with --home or CLARIHOOK_HOME"
         )
 
-    settings, faults = validate(data, Surroundings(folder, environ))
+    settings, faults = validate(data, Surroundings(folder, environ, needs_secrets))
     problems += faults
     if settings is None or problems:
         raise ConfigError(*dict.fromkeys(_line(p, origins, shown) for p in problems))
-    return Loaded(settings=settings, origins=origins, warnings=find_warnings(settings, origins))
+    warnings = find_warnings(settings, origins) if needs_secrets else ()
+    return Loaded(settings=settings, origins=origins, warnings=warnings)
 
 
 def _relative_to_here(file: Path) -> str:

@@ -12,6 +12,8 @@ from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr
 from receiver.durations import UNIT_SECONDS, format_duration, parse_duration
 
 MAX_SECRET_FILE_BYTES = 65_536
+_NOT_FOUND_HERE = "unavailable://the-secret-can-not-be-found-here"
+"""Stands for a secret that is not needed."""
 
 _RATE = re.compile(r"(\d+)\s*/\s*([smh])", re.ASCII)
 _REFERENCE = re.compile(r"(env|file):(.*)", re.ASCII | re.DOTALL)
@@ -95,6 +97,8 @@ class Surroundings:
 
     home: Path
     environ: Mapping[str, str]
+    needs_secrets: bool = True
+    """Whether a secret that can't be found here is a fault. The database's address always is."""
 
 
 def resolve_secret(value: Any, info: ValidationInfo) -> Secret:
@@ -115,7 +119,12 @@ def resolve_secret(value: Any, info: ValidationInfo) -> Secret:
     else:
         reference = value
         look_up = _from_environment if match[1] == "env" else _from_file
-        secret = look_up(match[2], surroundings).rstrip("\r\n")
+        try:
+            secret = look_up(match[2], surroundings).rstrip("\r\n")
+        except ValueError:
+            if surroundings.needs_secrets or info.field_name == "url":
+                raise
+            secret = _NOT_FOUND_HERE
     if not secret:
         raise ValueError(f"{reference} is empty" if reference else "is empty")
     return Secret(secret, reference)
