@@ -19,8 +19,8 @@ from receiver.store.queries import Queries
 from receiver.store.writer import Operation
 
 ROWS_PER_STATEMENT = 256
-_SIZES = (1, 2, 4, 8, 16, 24, 32, 48, 64, 96, 128, 192, ROWS_PER_STATEMENT)
-"""Rows are filled up to one of these, so that few statements are ever compiled."""
+_STEP = 8
+"""Rows are filled up to a multiple of this, so that few statements are ever compiled."""
 _NO_ROW: BatchRow = ("", *(0,) * 10)
 
 _OUTAGES = {
@@ -133,9 +133,8 @@ class BatchWriter:
         return rows
 
     def _insert(self, rows: list[BatchRow]) -> None:
-        size = next(size for size in _SIZES if size >= len(rows))
-        rows += [_NO_ROW] * (size - len(rows))
-        self._db.execute(self._q.rows("insert_batch", size), list(chain.from_iterable(rows)))
+        rows += [_NO_ROW] * (-len(rows) % _STEP)
+        self._db.execute(self._q.rows("insert_batch", len(rows)), list(chain.from_iterable(rows)))
 
     def _find_duplicates(self, records: Sequence[RecordOperation]) -> None:
         for operation in records:
