@@ -106,6 +106,8 @@ def stage(
     messages: Sequence[Message], target_deliveries: TargetDeliveries
 ) -> tuple[StagedMessage, ...]:
     """What a run said, each message with one delivery per target."""
+    if not messages:
+        return ()
     return tuple(
         StagedMessage(_storable(message), target_deliveries(message.channel))
         for message in messages
