@@ -17,8 +17,9 @@ SYNCS = ("fsync", "fdatasync")
 """SQLite is built with the one or the other."""
 STRACE = shutil.which("strace")
 
-_CALL = re.compile(r"(?P<thread>\d+) (?P<name>\w+)\(\d+<(?P<file>[^>]*)>")
-_RESUMED = re.compile(r"(?P<thread>\d+) <\.\.\. (?:fsync|fdatasync) resumed>.*= 0")
+# strace pads a pid to five digits.
+_CALL = re.compile(r"(?P<thread>\d+) +(?P<name>\w+)\(\d+<(?P<file>[^>]*)>")
+_RESUMED = re.compile(r"(?P<thread>\d+) +<\.\.\. (?:fsync|fdatasync) resumed>.*= 0")
 _ANSWER = re.compile(r'\{\\"id\\": \\"(evt_[0-9a-f]{32})\\", \\"duplicate\\": false\}')
 _ID = re.compile(r"evt_[0-9a-f]{32}")
 
@@ -74,7 +75,8 @@ def trace(home: Path, program: list[str], output: Path) -> list[str]:
         assert serve.wait() == 0, serve.said
         pid = serve.process.pid
     deadline = time.monotonic() + 20
-    while f"{pid} +++ exited" not in (text := output.read_text("utf-8", "replace")):
+    last_line = re.compile(rf"^{pid} +\+\+\+ exited", re.MULTILINE)
+    while not last_line.search(text := output.read_text("utf-8", "replace")):
         assert time.monotonic() < deadline, "strace does not end"
         time.sleep(0.05)
     assert set(load.statuses) == {202}
