@@ -1,6 +1,5 @@
 """`clarihook handlers`: which there are, and what one of them does with an event."""
 
-import difflib
 import json
 import traceback
 from collections.abc import Mapping
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from receiver.cli.deployment import find_handler
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
 from receiver.errors import UsageError
@@ -76,7 +76,7 @@ def run(
     from receiver.testing import run_handler  # noqa: PLC0415
 
     settings = load_settings(home)
-    handler = _find(_load(settings), name)
+    handler = find_handler(_load(settings), name)
     if (event is None) == (event_type is None):
         raise UsageError("give the event: a file with its body, or --type (and --data)")
     configure_logging(settings.log.level, settings.log.format)
@@ -121,18 +121,6 @@ def _load(settings: Settings) -> Registry:
     """All handlers, the disabled ones too; what is broken is among the problems."""
     paths = [settings.path(path) for path in settings.handlers.paths]
     return load_handlers(paths, plugins=settings.handlers.plugins, on_error="skip")
-
-
-def _find(registry: Registry, name: str) -> Handler:
-    handler, problem = registry.get(name), registry.problem_of(name)
-    if handler is not None:
-        return handler
-    if problem is not None:
-        raise UsageError(problem.text)
-    names = [handler.name for handler in registry.handlers]
-    near = difflib.get_close_matches(name, names, 1, cutoff=0.4)
-    hint = f"did you mean {near[0]!r}?" if near else "see `clarihook handlers list`"
-    raise UsageError(f"there is no handler {name!r}; {hint}")
 
 
 def _row(handler: Handler, settings: Settings) -> dict[str, Any]:

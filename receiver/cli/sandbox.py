@@ -1,7 +1,6 @@
 """`clarihook sandbox`: a local stand-in for clariBI, to develop and try things against."""
 
 import asyncio
-import os
 import signal
 import socket
 from pathlib import Path
@@ -146,20 +145,10 @@ def _http_url(url: str) -> str:
 
 def _secret(text: str | None, home: Path) -> str:
     """The secret itself. Raises UsageError if there is nothing where it should be."""
-    from pydantic import TypeAdapter, ValidationError  # noqa: PLC0415
-
     from claribi.sandbox import Sandbox  # noqa: PLC0415
-    from receiver.settings.values import SecretValue, Surroundings  # noqa: PLC0415
+    from receiver.cli.secrets import resolve  # noqa: PLC0415
 
-    if text is None:
-        return Sandbox.webhook_secret
-    around = Surroundings(home=home, environ=os.environ)
-    try:
-        found = TypeAdapter(SecretValue).validate_python(text, context=around)
-    except ValidationError as error:
-        reason = error.errors(include_url=False)[0]["msg"].removeprefix("Value error, ")
-        raise UsageError(f"--webhook-secret: {reason}") from None
-    return str(found.get_secret_value())
+    return Sandbox.webhook_secret if text is None else resolve("--webhook-secret", text, home)
 
 
 def _signer(scheme: str, secret: str) -> "Signer | None":

@@ -82,11 +82,6 @@ class Secret(SecretStr):
         self.reference = reference
         """`env:NAME` or `file:PATH`; None when the value itself stands in the settings."""
 
-    @property
-    def is_literal(self) -> bool:
-        """Whether the value itself is written in the settings."""
-        return self.reference is None
-
     def _display(self) -> str:
         return self.reference or "**********"
 
