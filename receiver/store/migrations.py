@@ -241,3 +241,21 @@ DROP INDEX deliveries_by_replay;
 CREATE INDEX deliveries_by_replay ON deliveries (replay_id, state) WHERE replay_id IS NOT NULL;
 """,
     )
+
+
+@migrations(name="0004_several_processes")
+def _0004(db: Database) -> None:
+    _run(
+        db,
+        """
+ALTER TABLE deliveries ADD COLUMN deaths INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE deliveries ADD COLUMN retried_at INTEGER;
+CREATE TABLE lanes (
+    name TEXT PRIMARY KEY,
+    worker INTEGER,
+    failures INTEGER NOT NULL DEFAULT 0,
+    open_until INTEGER,
+    reason TEXT
+) WITHOUT ROWID;
+""",
+    )
