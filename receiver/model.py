@@ -140,6 +140,8 @@ class NewDelivery(NamedTuple):
     max_attempts: int
     key: str | None = None
     """Deliveries with one name and one key run in order of arrival, one at a time."""
+    message_id: int | None = None
+    """The stored message that a replay's delivery to a target sends once more."""
 
 
 def stand_in_name(prefix: str) -> str:

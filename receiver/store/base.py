@@ -124,8 +124,14 @@ class EventFilter:
     """Ids larger than this one: the page after it."""
     states: Sequence[State] = ()
     """For some handler, the latest delivery of the event is in one of these states."""
+    message_states: Sequence[State] = ()
+    """For some message, the latest delivery to some target is in one of these states. If
+    `states` are given too, one of the two conditions is enough."""
     names: Sequence[str] = ()
-    """The handlers, by their exact names, that `states` looks at; none given is any."""
+    """The handlers, by their exact names, that `states` and `message_states` look at; none given
+    is any."""
+    channel: str | None = None
+    """The channel whose messages `message_states` looks at; None is any."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -139,6 +145,20 @@ class DeliveryFilter:
     ids: Sequence[int] = ()
     before: int | None = None
     after: int | None = None
+
+
+class SaidMessage(NamedTuple):
+    """A message, and how it stands with one of its targets.
+
+    Messages count until a later run of their handler on that event has said any that were not
+    cancelled.
+    """
+
+    message_id: int
+    handler: str
+    channel: str
+    target: str
+    state: State
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,6 +177,8 @@ class Replay:
     rest: str | None = None
     """What of the selection has no deliveries yet, as whoever replays wrote it; None if the
     replay was recorded with all of its deliveries."""
+    is_quiet: bool = False
+    """Whether what its handlers say is only shown."""
 
 
 class Store(Protocol):
@@ -224,11 +246,13 @@ class Store(Protocol):
         selection: str,
         deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
         rest: str | None = None,
+        is_quiet: bool = False,
         now_ms: int | None = None,
     ) -> int:
         """Record a replay with new deliveries of stored events, behind live ones; its id.
 
-        With `rest` it is only begun: `extend_replay` adds the others in parts.
+        With `rest` it is only begun: `extend_replay` adds the others in parts. If it is quiet,
+        what its handlers say is kept to be seen, and each delivery of it is cancelled at once.
         """
 
     async def extend_replay(
@@ -237,10 +261,13 @@ class Store(Protocol):
         *,
         was: str,
         rest: str | None,
+        is_open: bool = True,
         deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
         now_ms: int | None = None,
     ) -> bool:
         """Add deliveries to a replay and replace `was`, what it had left, by `rest`.
+
+        While it is open somebody adds more to it: this call says that they still do.
 
         False if something else is left by now, because another process has extended, paused or
         cancelled it: then nothing was added. So each part is added exactly once.
@@ -278,6 +305,9 @@ class Store(Protocol):
     async def latest_handler_states(self, ids: Sequence[str]) -> dict[str, dict[str, State]]:
         """For each of these events, the state of each handler's latest delivery of it."""
 
+    async def latest_messages(self, ids: Sequence[str]) -> dict[str, list[SaidMessage]]:
+        """What each handler said last about each of these events, by target."""
+
     async def count_states(self) -> dict[State, int]:
         """How many deliveries are in each state; states with none are left out."""
 
@@ -304,6 +334,9 @@ class Store(Protocol):
 
     async def replays(self, *, limit: int) -> list[Replay]:
         """The latest replays, newest first."""
+
+    async def abandoned_replays(self, *, before_ms: int) -> list[int]:
+        """Open replays that nobody has added to since, or said that they would; oldest first."""
 
     async def backlog(self) -> int:
         """How many deliveries wait to run. One query, its cost grows with the answer."""

@@ -39,12 +39,14 @@ def replay(
     selection: str,
     deliveries: Sequence[tuple[EventId, Sequence[NewDelivery]]],
     rest: str | None,
+    is_quiet: bool,
     now_ms: int,
     next_number: Callable[[], int],
 ) -> int:
     """Record a replay and its deliveries; its id."""
     replay_id = db.execute(
-        queries["insert_replay"], (now_ms, author, selection, len(deliveries), rest)
+        queries["insert_replay"],
+        (now_ms, author, selection, len(deliveries), rest, int(is_quiet)),
     ).lastrowid
     assert replay_id is not None, "an insert has a row id"
     _insert_replayed(db, queries, replay_id, deliveries, now_ms=now_ms, next_number=next_number)
@@ -58,12 +60,16 @@ def extend_replay(
     *,
     was: str,
     rest: str | None,
+    is_open: bool,
     deliveries: Sequence[tuple[EventId, Sequence[NewDelivery]]],
     now_ms: int,
     next_number: Callable[[], int],
 ) -> bool:
     """Add deliveries to a replay of which `was` is left; False, and nothing, if it is not."""
-    changed = db.execute(queries["extend_replay"], (len(deliveries), rest, replay_id, was))
+    driven_at = now_ms if is_open else None
+    changed = db.execute(
+        queries["extend_replay"], (len(deliveries), rest, replay_id, was, driven_at)
+    )
     if changed.rowcount != 1:
         return False
     _insert_replayed(db, queries, replay_id, deliveries, now_ms=now_ms, next_number=next_number)
@@ -83,8 +89,9 @@ def _insert_replayed(
         for new in made:
             db.execute(
                 queries["insert_replayed_delivery"],
-                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, next_number()),
-            )
+                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, next_number(),
+                 new.kind, new.message_id),
+            )  # fmt: skip
 
 
 def retry(

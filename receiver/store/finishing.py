@@ -47,16 +47,20 @@ class Finisher:
         return True
 
     def _keep_what_was_staged(self, finish: Finish, now: int) -> None:
-        event_seq, name, priority, replay_id = self._db.execute(
+        event_seq, name, priority, replay_id, is_quiet = self._db.execute(
             self._q["delivery_of_message"], (finish.delivery_id,)
         ).fetchone()
+        state, finalized, reason = State.PENDING, None, None
+        if is_quiet:
+            state, finalized = State.CANCELLED, now
+            reason = f"shown, not sent: replay {replay_id} runs with --no-notify"
         for staged in finish.messages:
             message_id = self._insert_message(finish.delivery_id, staged)
             for new in staged.deliveries:
                 self._db.execute(
                     self._q["insert_message_delivery"],
-                    (self._next_number(), event_seq, new.name, priority, new.max_attempts,
-                     new.key, now, now, message_id, replay_id),
+                    (self._next_number(), event_seq, new.name, state.value, priority,
+                     new.max_attempts, new.key, now, message_id, replay_id, finalized, reason),
                 )  # fmt: skip
         for new in finish.deliveries:
             assert new.kind == "handler", "a target's delivery comes with its message"

@@ -259,3 +259,54 @@ CREATE TABLE lanes (
 ) WITHOUT ROWID;
 """,
     )
+
+
+@migrations(name="0005_replays_of_messages")
+def _0005(db: Database) -> None:
+    # driven_at: when the process that adds a replay's parts last said that it is there. NULL if
+    # nothing is to be added: it ended, was paused or cancelled.
+    _run(
+        db,
+        """
+ALTER TABLE replays ADD COLUMN is_quiet INTEGER NOT NULL DEFAULT 0;
+ALTER TABLE replays ADD COLUMN driven_at INTEGER;
+CREATE INDEX replays_driven ON replays (driven_at) WHERE driven_at IS NOT NULL;
+CREATE VIEW v_messages AS
+SELECT
+    latest.event_seq,
+    events.id AS event_id,
+    latest.message_id,
+    said.name AS handler,
+    messages.channel,
+    messages.severity,
+    messages.title,
+    messages.body,
+    latest.name AS target,
+    latest.id AS delivery_id,
+    latest.state
+FROM deliveries AS latest
+JOIN events ON events.seq = latest.event_seq
+JOIN messages ON messages.id = latest.message_id
+JOIN deliveries AS said ON said.id = messages.delivery_id
+WHERE
+    NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS later
+        WHERE
+            later.message_id = latest.message_id
+            AND later.name = latest.name
+            AND later.id > latest.id
+    )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS other
+        JOIN messages AS newer ON newer.id = other.message_id
+        JOIN deliveries AS again ON again.id = newer.delivery_id
+        WHERE
+            other.event_seq = latest.event_seq
+            AND other.state <> 'cancelled'
+            AND again.name = said.name
+            AND again.id > said.id
+    );
+""",
+    )

@@ -187,17 +187,23 @@ INSERT INTO attachments (message_id, position, name, content_type, content)
 VALUES (?, ?, ?, ?, ?)
 
 -- name: delivery_of_message
--- What a staged message inherits from the handler's delivery that said it.
-SELECT event_seq, name, priority, replay_id
+-- What a staged message inherits from the handler's delivery that said it, and whether it is
+-- only shown: a quiet replay sends nothing.
+SELECT
+    event_seq,
+    name,
+    priority,
+    replay_id,
+    coalesce((SELECT is_quiet FROM replays WHERE id = deliveries.replay_id), 0)
 FROM deliveries
 WHERE id = ?
 
 -- name: insert_message_delivery
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key,
-    due_at, created_at, message_id, replay_id
+    due_at, created_at, message_id, replay_id, finalized_at, reason
 )
-VALUES (?, ?, 'target', ?, 'pending', ?, ?, ?, ?, ?, ?, ?)
+VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)
 
 -- name: insert_handler_delivery
 -- More work on an event, found while one of its deliveries ran. It waits for its key.
@@ -282,23 +288,23 @@ WHERE
     AND id NOT IN (SELECT id FROM rejections WHERE status = ?2 ORDER BY id DESC LIMIT ?1)
 
 -- name: insert_replay
-INSERT INTO replays (created_at, author, selection, events, rest)
-VALUES (?, ?, ?, ?, ?)
+INSERT INTO replays (created_at, author, selection, events, rest, is_quiet, driven_at)
+VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?5 IS NULL, NULL, ?1))
 
 -- name: extend_replay
 -- Only one process at a time can take the next part: the one that knows what is left.
 UPDATE replays
-SET events = events + ?1, rest = ?2
+SET events = events + ?1, rest = ?2, driven_at = ?5
 WHERE id = ?3 AND rest = ?4
 
 -- name: insert_replayed_delivery
 -- It waits for its key as a live one does.
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id,
-    waits_for_key
+    message_id, waits_for_key
 )
 SELECT
-    ?7, seq, 'handler', ?1, 'pending', 1, ?2, nullif(?3, ''), ?4, ?4, ?5,
+    ?7, seq, ?8, ?1, 'pending', 1, ?2, nullif(?3, ''), ?4, ?4, ?5, ?9,
     coalesce(?3, '') <> '' AND EXISTS (
         SELECT 1
         FROM deliveries

@@ -21,7 +21,7 @@ from receiver.model import (
     State,
     from_ms,
 )
-from receiver.store.base import DeliveryFilter, EventFilter, Rejection, Replay
+from receiver.store.base import DeliveryFilter, EventFilter, Rejection, Replay, SaidMessage
 from receiver.store.claims import event_from_row
 from receiver.store.driver import sqlite3
 from receiver.store.ids import FIRST, LAST, first_id_at
@@ -134,6 +134,16 @@ class SqliteReads:
             found[event_id][name] = State(state)
         return found
 
+    async def latest_messages(self, ids: Sequence[str]) -> dict[str, list[SaidMessage]]:
+        """See `Store.latest_messages`."""
+        found: dict[str, list[SaidMessage]] = {event_id: [] for event_id in ids}
+        for event_id, message_id, handler, channel, target, state in await self._rows(
+            "latest_messages", (json.dumps(ids),)
+        ):
+            said = SaidMessage(message_id, handler, channel, target, State(state))
+            found[event_id].append(said)
+        return found
+
     async def delivery(self, delivery_id: int) -> Delivery | None:
         """See `Store.delivery`."""
         found = await self.deliveries(DeliveryFilter(ids=[delivery_id]), limit=1)
@@ -182,7 +192,7 @@ class SqliteReads:
         if not rows:
             return None
         counts = await self._rows("count_states_of_replay", (replay_id,))
-        id_, created_ms, author, selection, events, rest = rows[0]
+        id_, created_ms, author, selection, events, rest, is_quiet = rows[0]
         return Replay(
             id=id_,
             created_ms=created_ms,
@@ -191,7 +201,12 @@ class SqliteReads:
             events=events,
             states={State(state): n for state, n in counts},
             rest=rest,
+            is_quiet=bool(is_quiet),
         )
+
+    async def abandoned_replays(self, *, before_ms: int) -> list[int]:
+        """See `Store.abandoned_replays`."""
+        return [row[0] for row in await self._rows("abandoned_replays", (before_ms,))]
 
     async def replays(self, *, limit: int) -> list[Replay]:
         """See `Store.replays`."""
@@ -234,7 +249,9 @@ def _event_parameters(which: EventFilter) -> dict[str, Any]:
         "types": _patterns(which.types),
         "sources": _patterns(which.sources),
         "states": _array([state.value for state in which.states]),
+        "message_states": _array([state.value for state in which.message_states]),
         "names": _array(which.names),
+        "channel": which.channel,
     }
 
 

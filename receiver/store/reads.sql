@@ -44,23 +44,37 @@ WHERE
     AND (:sources IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
     ))
-    AND (:states IS NULL OR EXISTS (
-        SELECT 1
-        FROM deliveries AS latest
-        WHERE
-            latest.event_seq = events.seq
-            AND latest.kind = 'handler'
-            AND latest.state IN (SELECT value FROM json_each(:states))
-            AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
-            AND NOT EXISTS (
-                SELECT 1
-                FROM deliveries AS later
-                WHERE
-                    later.event_seq = latest.event_seq
-                    AND later.name = latest.name
-                    AND later.id > latest.id
-            )
-    ))
+    AND (
+        (:states IS NULL AND :message_states IS NULL)
+        OR (:states IS NOT NULL AND EXISTS (
+            SELECT 1
+            FROM deliveries AS latest
+            WHERE
+                latest.event_seq = events.seq
+                AND latest.kind = 'handler'
+                AND latest.state IN (SELECT value FROM json_each(:states))
+                AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM deliveries AS later
+                    WHERE
+                        later.event_seq = latest.event_seq
+                        AND later.name = latest.name
+                        AND later.id > latest.id
+                )
+        ))
+        OR (:message_states IS NOT NULL AND EXISTS (
+            SELECT 1
+            FROM v_messages
+            WHERE
+                v_messages.event_seq = events.seq
+                AND v_messages.state IN (SELECT value FROM json_each(:message_states))
+                AND (:channel IS NULL OR v_messages.channel = :channel)
+                AND (:names IS NULL OR v_messages.handler IN (
+                    SELECT value FROM json_each(:names)
+                ))
+        ))
+    )
 ORDER BY events.id DESC
 LIMIT :limit
 
@@ -89,23 +103,37 @@ WHERE
     AND (:sources IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
     ))
-    AND (:states IS NULL OR EXISTS (
-        SELECT 1
-        FROM deliveries AS latest
-        WHERE
-            latest.event_seq = events.seq
-            AND latest.kind = 'handler'
-            AND latest.state IN (SELECT value FROM json_each(:states))
-            AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
-            AND NOT EXISTS (
-                SELECT 1
-                FROM deliveries AS later
-                WHERE
-                    later.event_seq = latest.event_seq
-                    AND later.name = latest.name
-                    AND later.id > latest.id
-            )
-    ))
+    AND (
+        (:states IS NULL AND :message_states IS NULL)
+        OR (:states IS NOT NULL AND EXISTS (
+            SELECT 1
+            FROM deliveries AS latest
+            WHERE
+                latest.event_seq = events.seq
+                AND latest.kind = 'handler'
+                AND latest.state IN (SELECT value FROM json_each(:states))
+                AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM deliveries AS later
+                    WHERE
+                        later.event_seq = latest.event_seq
+                        AND later.name = latest.name
+                        AND later.id > latest.id
+                )
+        ))
+        OR (:message_states IS NOT NULL AND EXISTS (
+            SELECT 1
+            FROM v_messages
+            WHERE
+                v_messages.event_seq = events.seq
+                AND v_messages.state IN (SELECT value FROM json_each(:message_states))
+                AND (:channel IS NULL OR v_messages.channel = :channel)
+                AND (:names IS NULL OR v_messages.handler IN (
+                    SELECT value FROM json_each(:names)
+                ))
+        ))
+    )
 ORDER BY events.id ASC
 LIMIT :limit
 
@@ -123,23 +151,37 @@ WHERE
     AND (:sources IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
     ))
-    AND (:states IS NULL OR EXISTS (
-        SELECT 1
-        FROM deliveries AS latest
-        WHERE
-            latest.event_seq = events.seq
-            AND latest.kind = 'handler'
-            AND latest.state IN (SELECT value FROM json_each(:states))
-            AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
-            AND NOT EXISTS (
-                SELECT 1
-                FROM deliveries AS later
-                WHERE
-                    later.event_seq = latest.event_seq
-                    AND later.name = latest.name
-                    AND later.id > latest.id
-            )
-    ))
+    AND (
+        (:states IS NULL AND :message_states IS NULL)
+        OR (:states IS NOT NULL AND EXISTS (
+            SELECT 1
+            FROM deliveries AS latest
+            WHERE
+                latest.event_seq = events.seq
+                AND latest.kind = 'handler'
+                AND latest.state IN (SELECT value FROM json_each(:states))
+                AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
+                AND NOT EXISTS (
+                    SELECT 1
+                    FROM deliveries AS later
+                    WHERE
+                        later.event_seq = latest.event_seq
+                        AND later.name = latest.name
+                        AND later.id > latest.id
+                )
+        ))
+        OR (:message_states IS NOT NULL AND EXISTS (
+            SELECT 1
+            FROM v_messages
+            WHERE
+                v_messages.event_seq = events.seq
+                AND v_messages.state IN (SELECT value FROM json_each(:message_states))
+                AND (:channel IS NULL OR v_messages.channel = :channel)
+                AND (:names IS NULL OR v_messages.handler IN (
+                    SELECT value FROM json_each(:names)
+                ))
+        ))
+    )
 
 -- name: states_of_events
 SELECT events.id, deliveries.state, count(*)
@@ -164,6 +206,15 @@ WHERE
             AND later.name = latest.name
             AND later.id > latest.id
     )
+
+-- name: latest_messages
+-- What each handler said last about an event, and how it stands with each target.
+SELECT event_id, message_id, handler, channel, target, state
+FROM v_messages
+WHERE event_seq IN (
+    SELECT seq FROM events WHERE id IN (SELECT value FROM json_each(?))
+)
+ORDER BY delivery_id
 
 -- name: deliveries_newest
 SELECT
@@ -245,7 +296,7 @@ FROM messages
 WHERE id = ?
 
 -- name: replay
-SELECT id, created_at, author, selection, events, rest
+SELECT id, created_at, author, selection, events, rest, is_quiet
 FROM replays
 WHERE id = ?
 
@@ -254,6 +305,12 @@ SELECT id
 FROM replays
 ORDER BY id DESC
 LIMIT ?
+
+-- name: abandoned_replays
+SELECT id
+FROM replays
+WHERE driven_at < ?
+ORDER BY id
 
 -- name: value
 SELECT value

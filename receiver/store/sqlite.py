@@ -262,6 +262,7 @@ class SqliteStore(SqliteReads):
         selection: str,
         deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
         rest: str | None = None,
+        is_quiet: bool = False,
         now_ms: int | None = None,
     ) -> int:
         """Record a replay; see `Store.replay`."""
@@ -275,6 +276,7 @@ class SqliteStore(SqliteReads):
                 selection=selection,
                 deliveries=rows,
                 rest=rest,
+                is_quiet=is_quiet,
                 now_ms=now,
                 next_number=self._next_number,
             )
@@ -286,6 +288,7 @@ class SqliteStore(SqliteReads):
         *,
         was: str,
         rest: str | None,
+        is_open: bool = True,
         deliveries: Iterable[tuple[EventId, Sequence[NewDelivery]]] = (),
         now_ms: int | None = None,
     ) -> bool:
@@ -299,6 +302,7 @@ class SqliteStore(SqliteReads):
                 replay_id,
                 was=was,
                 rest=rest,
+                is_open=is_open,
                 deliveries=rows,
                 now_ms=now,
                 next_number=self._next_number,

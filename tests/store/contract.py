@@ -572,6 +572,122 @@ class ReplayContract:
         assert (found.id, found.events, found.rest) == (replay_id, 2, None)
         assert found.states == {State.PENDING: 2}
 
+    async def test_a_replay_is_abandoned_once_nobody_adds_to_it(self, store: Store) -> None:
+        """Whoever adds says so with each part, or with the same again while it waits."""
+        replay_id = await store.replay(author="a", selection="s", rest="all", now_ms=1_000)
+        await store.replay(author="a", selection="added at once", now_ms=1_000)
+
+        assert await store.abandoned_replays(before_ms=1_000) == []
+        assert await store.abandoned_replays(before_ms=1_001) == [replay_id]
+        await store.extend_replay(replay_id, was="all", rest="all", now_ms=2_000)
+        assert await store.abandoned_replays(before_ms=2_000) == []
+        await store.extend_replay(replay_id, was="all", rest="none", is_open=False, now_ms=3_000)
+        assert await store.abandoned_replays(before_ms=FAR_MS) == []
+
+    async def test_a_message_is_sent_again_as_it_was(self, store: Store) -> None:
+        event_id, message_id = await say(store)
+        again = OPS._replace(message_id=message_id)
+
+        replay_id = await store.replay(author="a", selection="s", deliveries=[(event_id, [again])])
+
+        claim = await claim_one(store, OPS.name)
+        assert (claim.message, claim.replay_id, claim.event.id) == (MESSAGE, replay_id, event_id)
+
+    async def test_what_a_quiet_replay_says_is_kept_and_not_sent(self, store: Store) -> None:
+        new = event()
+        await store.record(new, [])
+        replay_id = await store.replay(
+            author="a", selection="s", deliveries=[(new.id, [handler()])], is_quiet=True
+        )
+        found = await store.find_replay(replay_id)
+        assert found is not None
+        assert found.is_quiet
+
+        claim = await claim_one(store)
+        await finish(store, end(claim, messages=(StagedMessage(MESSAGE, (OPS, MAIL)),)))
+
+        assert await store.claim({OPS.name: 1, MAIL.name: 1}, now_ms=FAR_MS) == []
+        _, ops, mail = await store.deliveries_of(new.id)
+        assert (ops.state, mail.state) == (State.CANCELLED, State.CANCELLED)
+        assert ops.reason == f"shown, not sent: replay {replay_id} runs with --no-notify"
+        assert ops.finalized_at is not None
+
+    async def test_the_latest_messages_are_those_of_the_latest_run_that_sent_any(
+        self, store: Store
+    ) -> None:
+        event_id, first = await say(store)
+        other_id, other = await say(store)
+
+        async def found() -> list[tuple[int, str, State]]:
+            latest = (await store.latest_messages([event_id]))[event_id]
+            assert {(said.handler, said.channel) for said in latest} == {(HANDLER, "ops")}
+            return [(said.message_id, said.target, said.state) for said in latest]
+
+        assert await found() == [(first, OPS.name, State.DEAD), (first, MAIL.name, State.PENDING)]
+        # A trial says nothing to anybody, so the first message still counts.
+        trial = await rerun(store, event_id, is_quiet=True)
+        assert [(each, state) for each, _, state in await found()] == [
+            (first, State.DEAD), (first, State.PENDING),
+            (trial, State.CANCELLED), (trial, State.CANCELLED),
+        ]  # fmt: skip
+        again = OPS._replace(message_id=first)
+        await store.replay(author="a", selection="s", deliveries=[(event_id, [again])])
+        assert (first, OPS.name, State.PENDING) in await found()
+        assert (first, OPS.name, State.DEAD) not in await found()
+        second = await rerun(store, event_id)
+        assert {each for each, _, _ in await found()} == {second}
+        (said, _) = (await store.latest_messages([other_id]))[other_id]
+        assert said.message_id == other
+
+    async def test_events_are_selected_by_what_became_of_their_messages(self, store: Store) -> None:
+        said, _ = await say(store)
+        failed = event()
+        await store.record(failed, [handler("other")])
+        await finish(store, end(await claim_one(store, "other"), State.DEAD))
+
+        async def found(**conditions: object) -> set[str]:
+            which = EventFilter(**conditions)  # type: ignore[arg-type]
+            some = await store.events(which, limit=10, newest=False)
+            newest = await store.events(which, limit=10, newest=True)
+            assert await store.count_events(which) == len(some)
+            assert [each.id for each in newest] == [each.id for each in some][::-1]
+            return {each.id for each in some}
+
+        dead = [State.DEAD]
+        assert await found(message_states=dead) == {said}
+        assert await found(message_states=dead, states=dead) == {said, failed.id}
+        assert await found(states=dead) == {failed.id}
+        assert await found(message_states=dead, channel="ops") == {said}
+        assert await found(message_states=dead, channel="finance") == set()
+        assert await found(message_states=dead, names=[HANDLER]) == {said}
+        assert await found(message_states=dead, names=["other"]) == set()
+        assert await found(message_states=[State.SUCCEEDED]) == set()
+
+
+async def say(store: Store) -> tuple[EventId, int]:
+    """A new event, and the message that its handler said; dead at OPS, pending at MAIL."""
+    new = event()
+    await store.record(new, [handler()])
+    return new.id, await _run_and_say(store)
+
+
+async def rerun(store: Store, event_id: EventId, *, is_quiet: bool = False) -> int:
+    """Replay the event at its handler; the message that it says then."""
+    await store.replay(
+        author="a", selection="s", deliveries=[(event_id, [handler()])], is_quiet=is_quiet
+    )
+    return await _run_and_say(store)
+
+
+async def _run_and_say(store: Store) -> int:
+    claim = await claim_one(store)
+    await finish(store, end(claim, messages=(StagedMessage(MESSAGE, (OPS, MAIL)),)))
+    *_, ops, mail = await store.deliveries_of(claim.event.id)
+    if ops.state is State.PENDING:
+        await finish(store, end(await claim_one(store, OPS.name), State.DEAD))
+    assert mail.message_id is not None
+    return mail.message_id
+
 
 class QueryContract:
     """What people and commands look at."""
