@@ -38,6 +38,7 @@ COMMANDS: dict[str, Entry] = {
     "handlers": Entry("receiver.cli.handlers:app", "List the handlers, and try one out."),
     "sandbox": Entry("receiver.cli.sandbox:sandbox", "Run a local stand-in for clariBI."),
     "claribi": Entry("receiver.cli.claribi:app", "Call the clariBI API."),
+    "db": Entry("receiver.cli.db:app", "Look after the database: check, back up, prune."),
     "config": Entry("receiver.cli.config:app", "Check and show the settings."),
 }
 """Every command, in the order in which `clarihook --help` lists them."""

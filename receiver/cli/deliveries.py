@@ -1,7 +1,6 @@
 """`clarihook deliveries`: each unit of work, why it is where it is, and moving it by hand."""
 
 import asyncio
-import sys
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from dataclasses import dataclass, replace
@@ -9,6 +8,7 @@ from typing import Annotated
 
 import typer
 
+from receiver.cli.asking import YesOption, confirm
 from receiver.cli.deployment import find_delivery, find_event, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table
@@ -37,7 +37,6 @@ IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help
 ReplayOption = Annotated[
     int | None, typer.Option("--replay", metavar="ID", help="Of this replay only.")
 ]
-YesOption = Annotated[bool, typer.Option("--yes", "-y", help="Don't ask.")]
 
 _PAGE = 500
 
@@ -171,7 +170,7 @@ class Change:
         self._check(ids, which)
         chosen = asyncio.run(self._choose(settings, ids, which))
         if len(chosen) > 1 and not yes:
-            _confirm(f"{self.verb} {len(chosen)} deliveries")
+            confirm(f"{self.verb} {len(chosen)} deliveries")
         changed = set(asyncio.run(self._apply(settings, chosen)))
         left = [each for each in chosen if each not in changed]
         if as_json:
@@ -265,12 +264,6 @@ def _row(delivery: Delivery) -> tuple[object, ...]:
         shown(delivery.due_at) if waits else None,
         (reason_of(delivery) or "")[:80],
     )
-
-
-def _confirm(what: str) -> None:
-    if not sys.stdin.isatty():
-        raise UsageError(f"this would {what}; add --yes")
-    typer.confirm(f"{what[0].upper()}{what[1:]}?", abort=True)
 
 
 def _count(number: int) -> str:

@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import NamedTuple
 
 from sqlite_utils import Database
 
@@ -76,9 +77,38 @@ def check_readable(path: Path) -> None:
             _refuse_newer(path, db)
             if migrations.pending(db):
                 raise StoreError(
-                    f"{path}: written by an older clarihook. Start `clarihook serve` once: it "
-                    "brings the database up to date."
+                    f"{path}: written by an older clarihook. `clarihook db migrate` brings it up "
+                    "to date, and so does the start of `clarihook serve`."
                 )
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        raise StoreError(explain_open(path, error)) from error
+
+
+class Steps(NamedTuple):
+    """The migrations of a database, by name."""
+
+    applied: list[str]
+    pending: list[str]
+
+
+def migration_steps(path: Path) -> Steps:
+    """Which migrations a database has and which it needs; none applied if there is no file.
+
+    Raises SchemaTooNew, or StoreError with the remedy.
+    """
+    if not path.exists():
+        return Steps([], sorted(_names_of_ours()))
+    try:
+        connection = connect_reader(path)
+        try:
+            db = Database(connection, execute_plugins=False)
+            _refuse_newer(path, db)
+            return Steps(
+                [migration.name for migration in migrations.applied(db)],
+                [migration.name for migration in migrations.pending(db)],
+            )
         finally:
             connection.close()
     except sqlite3.Error as error:
