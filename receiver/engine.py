@@ -26,6 +26,7 @@ from receiver.housekeeping import keep_house
 from receiver.model import NewDelivery
 from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.routes import RouteTable
+from receiver.rate import Pace
 from receiver.registry import Handler, Registry, load_handlers
 from receiver.settings import Settings, sensitive_values
 from receiver.store.sqlite import Role, SqliteStore
@@ -199,7 +200,13 @@ class Engine:
             threads=self._threads,
         )
         most = dispatch.concurrency if handler.is_async else SYNC_HANDLER_THREADS
-        return Lane(handler.name, runner, handler.concurrency or most)
+        return Lane(
+            handler.name,
+            runner,
+            handler.concurrency or most,
+            pace=None if handler.rate is None else Pace(handler.rate),
+            is_limited=handler.rate is not None or handler.concurrency is not None,
+        )
 
     def _target_lane(self, name: str) -> Lane:
         target = self.notifier.get(name)
@@ -207,8 +214,13 @@ class Engine:
         rules = RetryRules(
             schedule_seconds=policy.schedule_seconds, redact=self.notifier.redactor.line
         )
-        # A target sends one message at a time, in a thread of its own.
-        return Lane(name, TargetRunner(target=target, rules=rules), 1, target.wait_seconds)
+        return Lane(
+            name,
+            TargetRunner(target=target, rules=rules),
+            self.notifier.channel_of(name).concurrency,
+            pace=target.pace,
+            is_limited=True,
+        )
 
     def _rules(self, schedule: tuple[timedelta, ...]) -> RetryRules:
         return RetryRules(

@@ -18,8 +18,8 @@ from receiver import refusals
 from receiver.deadline import Deadline, DeadlineExceeded
 from receiver.errors import PayloadError, SignatureError, StoreError
 from receiver.model import NewEvent
-from receiver.notify.rate import Pace, Rate
 from receiver.payload import parse_object
+from receiver.rate import Pace, Rate
 from receiver.refusals import Refusal
 from receiver.sources import Source, id_key
 from receiver.store.base import Recorded, Rejection
@@ -85,7 +85,7 @@ class _Refusals:
     __slots__ = ("pace", "untold")
 
     def __init__(self) -> None:
-        self.pace = Pace(Rate(interval_seconds=1.0, burst=20))
+        self.pace = Pace(Rate(1, 1, burst=20))
         self.untold = 0
         """How many came since the last one that was logged and kept."""
 

@@ -3,11 +3,11 @@
 import hashlib
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-from receiver.notify.rate import Pace, Rate
 from receiver.payload import check_type, pointer_reader
+from receiver.rate import Pace, Rate
 from receiver.settings import Settings, SourceSettings
 from receiver.signatures import PRESETS, Scheme, SchemeSpec, build_scheme
 
@@ -64,11 +64,11 @@ def _build(name: str, settings: SourceSettings) -> Source:
 
 
 def _rate(settings: SourceSettings) -> Rate | None:
-    if settings.rate is None:
-        return None
+    rate = settings.rate
+    if rate is None or rate.burst is not None:
+        return rate
     # A second's worth may come at once: senders deliver in bursts.
-    per_second = settings.rate.per_second
-    return Rate(interval_seconds=1 / per_second, burst=max(1, round(per_second)))
+    return replace(rate, burst=max(1, round(rate.per_second)))
 
 
 def _slack_handshake(value: dict[str, Any]) -> bytes | None:

@@ -15,13 +15,14 @@ from hypothesis import strategies as st
 from receiver.durations import format_duration, parse_duration
 from receiver.errors import ConfigError
 from receiver.model import Severity
-from receiver.settings import Rate, Settings, load, load_settings
+from receiver.rate import Rate
+from receiver.settings import Settings, load, load_settings
 from receiver.settings.locate import locate
 from receiver.settings.secrets import sensitive_values
-from receiver.settings.values import parse_rate
 
 SECRET = "made-up-secret-for-tests"
 SOURCE = {"scheme": "claribi", "secrets": [SECRET]}
+CHANNEL = {"urls": ["file://m.jsonl"]}
 
 DESIGN_EXAMPLE = """\
 [server]
@@ -130,18 +131,6 @@ class TestValues:
     def test_a_formatted_duration_reads_back(self, milliseconds: int) -> None:
         span = timedelta(milliseconds=milliseconds)
         assert parse_duration(format_duration(span)) == span
-
-    @pytest.mark.parametrize(
-        ("text", "per_second"), [("1/s", 1), ("30/m", 0.5), ("100/h", 100 / 3600), ("5 / s", 5)]
-    )
-    def test_rates(self, text: str, per_second: float) -> None:
-        assert parse_rate(text).per_second == per_second
-        assert parse_rate(str(parse_rate(text))) == parse_rate(text)
-
-    @pytest.mark.parametrize("value", ["", "1", "0/s", "1/y", "-1/s", "1/ss", 1, None, "1.5/s"])
-    def test_what_is_no_rate_is_refused(self, value: Any) -> None:
-        with pytest.raises(ValueError, match="write a rate"):
-            parse_rate(value)
 
     def test_settings_are_frozen(self) -> None:
         settings = Settings.from_dict({})
@@ -325,6 +314,12 @@ when = "event.data <"
             ({"claribi": {"totp": "X"}}, "claribi.totp: is used only with email"),
             ({"claribi": {"api_key_style": "x"}}, 'claribi.api_key_style: must be "x-api-key"'),
             ({"channels": {"a": {"urls": ["file://"]}}}, "channels.a.urls[0]: file:// needs"),
+            (
+                {"channels": {"a": {**CHANNEL, "rate": "fast"}}},
+                "channels.a.rate: write a rate such",
+            ),
+            ({"channels": {"a": {**CHANNEL, "concurrency": 0}}}, "channels.a.concurrency: must be"),
+            ({"sources": {"a": {**SOURCE, "rate": 5}}}, "sources.a.rate: write a rate such as"),
             ({"routes": [{"notify": []}]}, "routes[0].notify: must not be empty"),
             ({"routes": [{"notify": "x", "when": "evnt.a < 1"}]}, "there is no evnt in a cond"),
             ({"routes": [{"notify": "x", "title": "{{ 1 | nope }}"}]}, "No filter named 'nope'"),

@@ -135,6 +135,7 @@ def _row(handler: Handler, settings: Settings) -> dict[str, Any]:
         "timeout_seconds": handler.timeout_seconds or dispatch.timeout.total_seconds(),
         "key": handler.key,
         "concurrency": handler.concurrency,
+        "rate": None if handler.rate is None else str(handler.rate),
         "schedule_seconds": list(schedule),
         "file": _relative(handler.file, settings.home),
         "line": handler.line,

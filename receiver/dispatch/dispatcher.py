@@ -140,21 +140,21 @@ class Dispatcher:
     # -- handed over by ingress ---------------------------------------------------------------
 
     def reserve(self, lanes: Sequence[Lane]) -> bool:
-        """Take a place in each of the lanes, or in none: False when one is full."""
+        """Take a place in each of the lanes, or in none: False when one has none to give now."""
         if self._is_stopping:
             return False
-        for lane in lanes:
-            if lane.running >= lane.limit:
+        for place, lane in enumerate(lanes):
+            if not lane.take_place():
+                for taken in lanes[:place]:
+                    self._return(taken)
                 return False
-        for lane in lanes:
-            lane.running += 1
         self._reserved += len(lanes)
         return True
 
     def give_up(self, lanes: Sequence[Lane]) -> None:
         """Return reserved places unused."""
         for lane in lanes:
-            self._leave(lane)
+            self._return(lane)
         self._settle(len(lanes))
 
     def start_reserved(self, lane: Lane, claim: Claim) -> None:
@@ -171,6 +171,11 @@ class Dispatcher:
         if lane.room == 0:  # there may be more of it in the store
             self._wake.set()
         lane.running -= 1
+
+    def _return(self, lane: Lane) -> None:
+        if lane.room == 0 or lane.pace is not None:  # somebody may have waited for this place
+            self._wake.set()
+        lane.return_places(1)
 
     # -- claimed from the store ---------------------------------------------------------------
 
@@ -196,10 +201,12 @@ class Dispatcher:
     async def _claim_round(self) -> bool:
         """Claim once for every lane with room; whether there may be more to claim at once."""
         now_ms = int(time.time() * 1000)
-        open_lanes = [lane.name for lane in self._lanes.values() if self._may_claim(lane)]
+        open_lanes = [lane for lane in self._lanes.values() if _may_claim(lane)]
         if not open_lanes:
             return False
-        due = await self._store.due_names(open_lanes, now_ms=now_ms)
+        due = await self._store.due_names([lane.name for lane in open_lanes], now_ms=now_ms)
+        for lane in open_lanes:
+            lane.slot_at = None  # it has come; what is due goes first
         wants = self._reserve_for_claims(due)
         if not wants:
             return False
@@ -210,39 +217,22 @@ class Dispatcher:
             for claim in claims:
                 wants[claim.name] -= 1
             for name, unused in wants.items():
-                self._lanes[name].running -= unused
+                self._lanes[name].return_places(unused)
         for claim in claims:
             self._start(self._lanes[claim.name], claim)
         return any(unused == 0 for unused in wants.values())
-
-    def _may_claim(self, lane: Lane) -> bool:
-        if lane.room <= 0:
-            return False
-        return lane.slot_at is None or asyncio.get_running_loop().time() >= lane.slot_at
 
     def _reserve_for_claims(self, due: Sequence[str]) -> dict[str, int]:
         """Take places for what is due, so that nothing else takes them while we claim."""
         wants: dict[str, int] = {}
         for name in due:
             lane = self._lanes[name]
-            want = lane.room
-            if want > 0 and self._pace_allows(lane):
-                lane.running += want
-                wants[name] = want
+            if lane.room > 0 and (taken := lane.take_places(lane.room)):
+                wants[name] = taken
+            if lane.slot_at is not None:
+                wait = max(0.0, lane.slot_at - time.monotonic())
+                asyncio.get_running_loop().call_later(wait, self._wake.set)
         return wants
-
-    def _pace_allows(self, lane: Lane) -> bool:
-        """Whether the lane may send now; if not, it looks away until its slot comes."""
-        if lane.slot_at is not None:  # its time has come, or _may_claim had said no
-            lane.slot_at = None
-            return True
-        wait = lane.wait_seconds()
-        if wait <= 0:
-            return True
-        loop = asyncio.get_running_loop()
-        lane.slot_at = loop.time() + wait
-        loop.call_at(lane.slot_at, self._wake.set)
-        return False
 
     # -- running ------------------------------------------------------------------------------
 
@@ -305,6 +295,10 @@ class Dispatcher:
         self.without_lane = {
             name: count for name, count in waiting.items() if name not in self._lanes
         }
+
+
+def _may_claim(lane: Lane) -> bool:
+    return lane.room > 0 and (lane.slot_at is None or time.monotonic() >= lane.slot_at)
 
 
 def _log_failure(claim: Claim, finish: Finish) -> None:

@@ -3,10 +3,12 @@
 Every handler and every target has its lane, so that one that is slow fills only its own.
 """
 
-from collections.abc import Awaitable, Callable
+import time
+from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
+from receiver.rate import Pace
 from receiver.store.base import Claim, Finish
 
 
@@ -25,10 +27,6 @@ class Runner(Protocol):
         """How the attempt ended. Raises only Postpone, or CancelledError at a stop."""
 
 
-def _no_wait() -> float:
-    return 0.0
-
-
 @dataclass(slots=True, eq=False)
 class Lane:
     """One handler's or target's room in this process."""
@@ -37,14 +35,49 @@ class Lane:
     run: Runner
     limit: int
     """How many of its deliveries run at a time."""
-    wait_seconds: Callable[[], float] = _no_wait
-    """Asked before a claim: how long the lane's pace still holds. Each answer above 0 is a
-    slot of its own, so it is asked once for each slot."""
+    pace: Pace | None = None
+    """How fast they may begin, on `time.monotonic()`: each takes a token first."""
+    is_limited: bool = False
+    """Whether its limits are kept for the whole deployment: one process at a time runs it."""
     running: int = 0
     slot_at: float | None = None
-    """On the loop's clock: the slot that the pace promised; before it nothing is claimed."""
+    """On `time.monotonic()`: when the pace has a token for what waits; None if nothing waits for
+    one. Until the dispatcher has looked for that, nothing new may overtake it."""
 
     @property
     def room(self) -> int:
         """How many more may run now."""
         return self.limit - self.running
+
+    def take_place(self) -> bool:
+        """Take a place, and a token where there is a pace, if nothing else waits for them."""
+        if self.running >= self.limit:
+            return False
+        if self.pace is not None and (
+            self.slot_at is not None or self.pace.take(time.monotonic()) > 0
+        ):
+            return False
+        self.running += 1
+        return True
+
+    def take_places(self, most: int) -> int:
+        """Take up to `most` places with their tokens; how many. `slot_at` says when to go on."""
+        self.slot_at = None
+        taken = most
+        if self.pace is not None:
+            now, taken = time.monotonic(), 0
+            while taken < most:
+                wait = self.pace.take(now)
+                if wait > 0:
+                    self.slot_at = now + wait
+                    break
+                taken += 1
+        self.running += taken
+        return taken
+
+    def return_places(self, unused: int) -> None:
+        """Give back places that were taken and not used, with their tokens: nothing waits."""
+        self.running -= unused
+        if self.pace is not None and unused:
+            self.pace.give_back(unused)
+            self.slot_at = None

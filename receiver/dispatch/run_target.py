@@ -9,8 +9,8 @@ from receiver.model import Outcome
 from receiver.notify import SendResult, Target
 from receiver.store.base import Claim, Finish
 
-_NOT_BEGUN = frozenset({"TargetBusy", "Paced"})
-"""What a target says when nothing was sent: it hangs in an earlier send, or its pace forbids."""
+_BUSY = "TargetBusy"
+"""What a target says when nothing was sent: it hangs in an earlier send."""
 _WAIT_SECONDS = 5.0
 
 
@@ -33,7 +33,7 @@ class TargetRunner:
         except asyncio.CancelledError:
             # Not given back as unrun: what was on its way may have arrived.
             return ending.cut_off("Stopped", "cut off by a stop; it may have arrived")
-        if result.error_class in _NOT_BEGUN:
+        if result.error_class == _BUSY:
             raise Postpone(result.retry_after_seconds or _WAIT_SECONDS)
         return self._finish(ending, result)
 

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any
 
 from receiver.errors import ConfigError
@@ -11,9 +12,9 @@ from receiver.notify.classify import Report, classify
 from receiver.notify.exchange import Recording
 from receiver.notify.lane import Lane
 from receiver.notify.log_guard import keep_apprise_logger
-from receiver.notify.rate import Rate
 from receiver.notify.redact import Redactor
 from receiver.notify.target import MAX_ERROR_BYTES, SendResult
+from receiver.rate import Rate
 
 
 class AppriseTarget:
@@ -28,6 +29,7 @@ class AppriseTarget:
         timeout_seconds: float,
         rate: Rate | None,
         redactor: Redactor,
+        concurrency: int = 1,
     ) -> None:
         """`where` names the URL's place in the config, for error messages."""
         self.name = name
@@ -36,37 +38,38 @@ class AppriseTarget:
         self._schema = url.partition("://")[0].lower()
         self._timeout_seconds = timeout_seconds
         self._redactor = redactor
-        self._lane = Lane(name, timeout_seconds=timeout_seconds, rate=rate)
-        self._service: Any = None
-
-    def wait_seconds(self) -> float:
-        return self._lane.wait_seconds()
+        self._lane = Lane(name, timeout_seconds=timeout_seconds, rate=rate, concurrency=concurrency)
+        self.pace = self._lane.pace
+        # One for each slot: an Apprise service keeps notes of the send that it is at.
+        self._services: list[Any] = [None] * concurrency
 
     async def send(self, message: Message) -> SendResult:
         record = Recording()
-        return await self._lane.run(lambda: self._deliver(message, record), abandon=record.abandon)
+        return await self._lane.run(
+            lambda slot: self._deliver(message, record, slot), abandon=record.abandon
+        )
 
     async def close(self) -> None:
         self._lane.stop()
 
-    def open(self) -> Any:
+    def open(self, slot: int = 0) -> Any:
         """The Apprise service of the URL. Blocking, so not for the event loop's thread.
 
         Raises ConfigError: the URL is wrong, or has several recipients.
         """
-        if self._service is None:
+        if self._services[slot] is None:
             from receiver.notify.apprise_service import open_service  # noqa: PLC0415 - slow
 
-            self._service = open_service(
+            self._services[slot] = open_service(
                 self._url, where=self._where, timeout_seconds=self._timeout_seconds
             )
-        return self._service
+        return self._services[slot]
 
     # --- in the worker thread -------------------------------------------------------------------
 
-    def _deliver(self, message: Message, record: Recording) -> SendResult:
+    def _deliver(self, message: Message, record: Recording, slot: int) -> SendResult:
         try:
-            result = classify(self._call_apprise(message, record), datetime.now(UTC))
+            result = classify(self._call_apprise(message, record, slot), datetime.now(UTC))
         except ConfigError as error:
             # Its text names the place in the config and has no part of the URL.
             return SendResult(
@@ -83,17 +86,17 @@ class AppriseTarget:
         room = MAX_ERROR_BYTES - len(prefix.encode())
         return replace(result, error=prefix + self._redactor.line(result.error, room))
 
-    def _call_apprise(self, message: Message, record: Recording) -> Report:
+    def _call_apprise(self, message: Message, record: Recording, slot: int) -> Report:
         from apprise import Apprise  # noqa: PLC0415 - slow
 
         from receiver.notify import wire  # noqa: PLC0415 - imports requests
 
-        service = self.open()
+        service = self.open(slot)
         wire.install()
         keep_apprise_logger()
         apprise = Apprise(asset=service.asset)
         apprise.add(service)
-        ready = content.fit(content.prepare(message, self._schema), self._count_pieces)
+        ready = content.fit(content.prepare(message, self._schema), partial(_count_pieces, service))
         with wire.recording(record):
             result = apprise.notify(
                 body=ready.body,
@@ -111,12 +114,11 @@ class AppriseTarget:
             logs=tuple(entry.message for entry in result.logs()),
         )
 
-    def _count_pieces(self, text: content.Content) -> int:
-        # The method by which Apprise itself splits; test_notify_apprise_contract.py pins it.
-        calls = self._service._build_send_calls(
-            body=text.body, title=text.title, body_format=text.format
-        )
-        return len(list(calls))
+
+def _count_pieces(service: Any, text: content.Content) -> int:
+    # The method by which Apprise itself splits; test_notify_apprise_contract.py pins it.
+    calls = service._build_send_calls(body=text.body, title=text.title, body_format=text.format)
+    return len(list(calls))
 
 
 def _attachments(message: Message, service: Any) -> list[Any]:

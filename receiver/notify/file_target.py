@@ -14,8 +14,8 @@ from urllib.parse import unquote
 from receiver.errors import ConfigError
 from receiver.model import Message, Outcome
 from receiver.notify.lane import Lane
-from receiver.notify.rate import Rate
 from receiver.notify.target import DELIVERED, SendResult
+from receiver.rate import Rate
 
 SCHEME = "file://"
 _LASTING = frozenset({errno.ELOOP, errno.EISDIR, errno.ENOTDIR, errno.ENXIO, errno.ENAMETOOLONG})
@@ -57,20 +57,19 @@ class FileTarget:
         home: Path,
         timeout_seconds: float,
         rate: Rate | None = None,
+        concurrency: int = 1,
         now: Callable[[], datetime] = lambda: datetime.now(UTC),
     ) -> None:
         self.name = name
         self._path = path
         self._home = home
         self._now = now
-        self._lane = Lane(name, timeout_seconds=timeout_seconds, rate=rate)
-
-    def wait_seconds(self) -> float:
-        return self._lane.wait_seconds()
+        self._lane = Lane(name, timeout_seconds=timeout_seconds, rate=rate, concurrency=concurrency)
+        self.pace = self._lane.pace
 
     async def send(self, message: Message) -> SendResult:
         line = _line(message, self._now())
-        return await self._lane.run(lambda: self._append(line))
+        return await self._lane.run(lambda _slot: self._append(line))
 
     async def close(self) -> None:
         self._lane.stop()

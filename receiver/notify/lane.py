@@ -1,91 +1,91 @@
-"""One message at a time to one target: its turn, its pace, its deadline, and what if it hangs."""
+"""The sends to one target: their turns, their deadline, and what if one hangs."""
 
 import asyncio
 import time
 from collections.abc import Callable
 
 from receiver.model import Outcome
-from receiver.notify.rate import Pace, Rate
 from receiver.notify.target import SendResult
 from receiver.notify.worker import Worker
+from receiver.rate import Pace, Rate
 
-MAX_PACE_WAIT_SECONDS = 5.0
-"""The longest that a send itself waits for the pace; it does not count against the deadline."""
+COMES_BACK_SECONDS = 0.2
+"""How long a thread whose connection was cut may take to notice before its target is busy."""
+
+
+class Slot:
+    """One send at a time, in a daemon thread of its own."""
+
+    def __init__(self, number: int, name: str) -> None:
+        self.number = number
+        """From 0."""
+        self.worker = Worker(name)
+        self.running: asyncio.Future[SendResult] | None = None
+        """The latest send; not done while its thread is at it, whether anybody waits or not."""
 
 
 class Lane:
-    """Runs a target's sends, each in the target's own daemon thread, one after the other.
+    """Runs a target's sends, each in one of `concurrency` slots; with one slot, in order.
 
     A send that does not end in time is abandoned and answered `unknown`. A thread can't be
-    stopped from outside, so should it not come back by itself, every further send is answered
-    `transient`, `TargetBusy`, at once until it does: there never is a second thread, and no
-    other target waits.
+    stopped from outside, so should it not come back by itself, its slot is out of use until it
+    does, and never gets a second thread. With all slots out, each further send is answered
+    `transient`, `TargetBusy`. No other target waits.
     """
 
-    def __init__(self, name: str, *, timeout_seconds: float, rate: Rate | None) -> None:
+    def __init__(
+        self, name: str, *, timeout_seconds: float, rate: Rate | None, concurrency: int = 1
+    ) -> None:
         self._name = name
         self._timeout_seconds = timeout_seconds
-        self._pace = Pace(rate)
-        self._worker = Worker(f"target-{name}")
-        self._turn = asyncio.Lock()
-        self._running: asyncio.Future[SendResult] | None = None
-
-    def wait_seconds(self) -> float:
-        """Seconds until the pace has a slot free; see `Target.wait_seconds`."""
-        return self._pace.next_slot(time.monotonic())
+        self.pace = Pace(rate)
+        """See `Target.pace`."""
+        self._slots = [
+            Slot(number, f"target-{name}" if number == 0 else f"target-{name}-{number + 1}")
+            for number in range(concurrency)
+        ]
+        # The last one back goes first: a target with little to do has one thread.
+        self._free: asyncio.LifoQueue[Slot] = asyncio.LifoQueue()
+        for slot in reversed(self._slots):
+            self._free.put_nowait(slot)
+        self._stuck = 0
+        """Slots whose thread is at a send that was abandoned."""
 
     async def run(
-        self, send: Callable[[], SendResult], *, abandon: Callable[[], None] = lambda: None
+        self, send: Callable[[int], SendResult], *, abandon: Callable[[], None] = lambda: None
     ) -> SendResult:
-        """`send()`, run in the thread when its turn has come, or why it was not or not wholly.
+        """`send(slot)`, run in the thread of a free slot, or why it was not or not wholly.
 
         `abandon` is called when nobody waits for `send` any more: after its end, at the deadline,
         and when the caller is cancelled.
         """
+        is_out = self._stuck == len(self._slots)
         try:
-            async with asyncio.timeout(self._timeout_seconds):
-                await self._turn.acquire()
+            async with asyncio.timeout(COMES_BACK_SECONDS if is_out else self._timeout_seconds):
+                slot = await self._free.get()
         except TimeoutError:
             return self._busy()
-        try:
-            if self._running is not None and not self._running.done():
-                return self._busy()
-            return await self._paced() or self._heed(await self._run_now(send, abandon))
-        finally:
-            self._turn.release()
+        return self._heed(await self._run_in(slot, send, abandon))
 
     def stop(self) -> None:
-        """Let the thread end once it is idle. Does not wait."""
-        self._worker.stop()
-
-    async def _paced(self) -> SendResult | None:
-        """None once a token is taken; a result where that would take too long."""
-        give_up_at = time.monotonic() + MAX_PACE_WAIT_SECONDS
-        while (wait := self._pace.take(now := time.monotonic())) > 0:
-            if now + wait > give_up_at:
-                return SendResult(
-                    outcome=Outcome.TRANSIENT,
-                    retry_after_seconds=wait,
-                    error_class="Paced",
-                    error=f"{self._name}: not sent: its rate allows the next one in {wait:.0f} s",
-                )
-            await asyncio.sleep(wait)
-        return None
+        """Let the threads end once they are idle. Does not wait."""
+        for slot in self._slots:
+            slot.worker.stop()
 
     def _heed(self, result: SendResult) -> SendResult:
         """A Retry-After is for every message to the target, not just for the one refused."""
         if result.retry_after_seconds is not None:
-            self._pace.pause(time.monotonic() + result.retry_after_seconds)
+            self.pace.pause(time.monotonic() + result.retry_after_seconds)
         return result
 
-    async def _run_now(
-        self, send: Callable[[], SendResult], abandon: Callable[[], None]
+    async def _run_in(
+        self, slot: Slot, send: Callable[[int], SendResult], abandon: Callable[[], None]
     ) -> SendResult:
-        self._running = self._worker.submit(send)
+        running = slot.running = slot.worker.submit(lambda: send(slot.number))
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 # Shielded: the future has to tell, later, that the thread is back.
-                return await asyncio.shield(self._running)
+                return await asyncio.shield(running)
         except TimeoutError:
             return SendResult(
                 outcome=Outcome.UNKNOWN,
@@ -95,6 +95,15 @@ class Lane:
             )
         finally:
             abandon()
+            if running.done():
+                self._free.put_nowait(slot)
+            else:
+                self._stuck += 1
+                running.add_done_callback(lambda _: self._came_back(slot))
+
+    def _came_back(self, slot: Slot) -> None:
+        self._stuck -= 1
+        self._free.put_nowait(slot)
 
     def _busy(self) -> SendResult:
         return SendResult(

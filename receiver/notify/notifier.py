@@ -13,10 +13,10 @@ from receiver.notify.apprise_target import AppriseTarget
 from receiver.notify.file_target import SCHEME as FILE_SCHEME
 from receiver.notify.file_target import FileTarget, file_path
 from receiver.notify.log_guard import guard_logs, unguard_logs
-from receiver.notify.rate import parse_rate
 from receiver.notify.redact import Redactor
 from receiver.notify.target import RetryPolicy, Target
 from receiver.notify.worker import Worker
+from receiver.rate import parse_rate
 
 DEFAULT_SCHEDULE_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 21600.0, 43200.0)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
@@ -30,6 +30,8 @@ class ChannelSpec:
     """One per recipient, secrets in clear."""
     rate: str | None = None
     """As `parse_rate` takes it; None is no limit but the one that a target asks for itself."""
+    concurrency: int = 1
+    """Messages sent at the same time, to each target."""
     timeout_seconds: float = 20.0
     attempts: int = 8
     schedule_seconds: tuple[float, ...] = DEFAULT_SCHEDULE_SECONDS
@@ -47,6 +49,8 @@ class ChannelSettings(Protocol):
     @property
     def rate(self) -> object: ...
     @property
+    def concurrency(self) -> int: ...
+    @property
     def timeout(self) -> timedelta: ...
     @property
     def attempts(self) -> int: ...
@@ -59,6 +63,7 @@ def channel_spec(settings: ChannelSettings) -> ChannelSpec:
     return ChannelSpec(
         urls=tuple(url.get_secret_value() for url in settings.urls),
         rate=None if settings.rate is None else str(settings.rate),
+        concurrency=settings.concurrency,
         timeout_seconds=settings.timeout.total_seconds(),
         attempts=settings.attempts,
         schedule_seconds=tuple(wait.total_seconds() for wait in settings.schedule),
@@ -83,6 +88,7 @@ class Notifier:
         self._home = home
         self._targets: dict[str, Target] = {}
         self._policies: dict[str, RetryPolicy] = {}
+        self._specs: dict[str, ChannelSpec] = {}
         urls = (url for spec in channels.values() for url in spec.urls)
         self.redactor = Redactor(urls=urls, secrets=secrets)
         """Masks every secret of every channel's URLs, in any text."""
@@ -106,6 +112,10 @@ class Notifier:
     def get(self, target_name: str) -> Target:
         """The target; raises KeyError if the settings have none of that name (any more)."""
         return self._targets[target_name]
+
+    def channel_of(self, target_name: str) -> ChannelSpec:
+        """The channel that the target is of; raises KeyError like `get`."""
+        return self._specs[target_name]
 
     def retry_policy(self, target_name: str) -> RetryPolicy:
         """How the target's deliveries are retried; raises KeyError like `get`."""
@@ -160,6 +170,7 @@ class Notifier:
             except ConfigError as error:
                 problems.extend(error.problems)
                 continue
+            self._specs[name] = spec
             self._policies[name] = RetryPolicy(
                 attempts=spec.attempts, schedule_seconds=spec.schedule_seconds
             )
@@ -168,8 +179,8 @@ class Notifier:
     def _make_target(self, name: str, url: str, where: str, spec: ChannelSpec) -> Target:
         try:
             rate = parse_rate(spec.rate) if spec.rate else None
-        except ConfigError as error:
-            raise ConfigError(f"{where}: {error}") from None
+        except ValueError as error:
+            raise ConfigError(f"{where}: rate: {error}") from None
         if url.startswith(FILE_SCHEME):
             return FileTarget(
                 name,
@@ -177,6 +188,7 @@ class Notifier:
                 home=self._home,
                 timeout_seconds=spec.timeout_seconds,
                 rate=rate,
+                concurrency=spec.concurrency,
             )
         return AppriseTarget(
             name,
@@ -185,4 +197,5 @@ class Notifier:
             timeout_seconds=spec.timeout_seconds,
             rate=rate,
             redactor=self.redactor,
+            concurrency=spec.concurrency,
         )

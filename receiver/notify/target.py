@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from receiver.model import Message, Outcome
+from receiver.rate import Pace
 
 MAX_ERROR_BYTES = 2048
 """The store keeps this much of an error (RELIABILITY.md F: reflected answers stay short)."""
@@ -17,7 +18,7 @@ class SendResult:
     status_code: int | None = None
     """The HTTP status that the target answered, where it speaks HTTP and answered."""
     retry_after_seconds: float | None = None
-    """How long the target asked us to wait (0 to 3600), or how long its pace still holds."""
+    """How long the target asked us to wait, 0 to 3600."""
     error_class: str | None = None
     """A short stable word for the cause (`ConnectionError`, `HTTPStatus`, `TargetBusy`, …)."""
     error: str | None = None
@@ -38,7 +39,8 @@ class RetryPolicy:
 class Target(Protocol):
     """One recipient. Every message to it is one delivery of its own.
 
-    A target sends one message at a time. It belongs to the event loop that first uses it.
+    A target sends as many messages at a time as its channel's `concurrency` says. It belongs to
+    the event loop that first uses it.
     """
 
     @property
@@ -46,20 +48,19 @@ class Target(Protocol):
         """`channel/position-service`, e.g. `ops/1-slack`: the name of its deliveries."""
         ...
 
-    def wait_seconds(self) -> float:
-        """How long its pace (`rate`) asks to wait; 0 means: send now.
+    @property
+    def pace(self) -> Pace:
+        """Its `rate`, and the rest that it asked for (Retry-After), on `time.monotonic()`.
 
-        A dispatcher asks before it claims or runs a delivery, and puts the delivery off by
-        that long *without* using up an attempt. Each answer above 0 is another slot, so many
-        waiting deliveries spread out over the coming slots and do not all come back at once.
+        Whoever sends takes a token first. A dispatcher does so before it claims a delivery,
+        which thus waits without using up an attempt.
         """
         ...
 
     async def send(self, message: Message) -> SendResult:
         """Send it once. Never raises for what a target does, and never waits for ever.
 
-        It ends within the channel's timeout, counted from when the target's turn comes; a
-        caller that did not ask `wait_seconds` may wait some seconds more for the pace.
+        It ends within the channel's timeout, counted from when its turn comes.
         """
         ...
 

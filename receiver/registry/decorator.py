@@ -10,6 +10,7 @@ from typing import Any, Never, TypeVar
 
 from receiver.durations import parse_duration
 from receiver.errors import HandlerLoadError
+from receiver.rate import Rate, parse_rate
 
 Func = TypeVar("Func", bound=Callable[..., Any])
 Duration = str | float | timedelta
@@ -18,7 +19,7 @@ Duration = str | float | timedelta
 MARK = "__clarihook_on__"
 """On a function: its registrations. In a module: its functions that have registrations."""
 
-_OPTIONS = ("attempts", "timeout", "key", "name", "concurrency", "schedule")
+_OPTIONS = ("attempts", "timeout", "key", "name", "concurrency", "rate", "schedule")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,6 +32,7 @@ class Registration:
     timeout_seconds: float | None
     key: str | None
     concurrency: int | None
+    rate: Rate | None
     schedule_seconds: tuple[float, ...] | None
     file: str
     line: int
@@ -44,6 +46,7 @@ def on(
     key: str | None = None,
     name: str | None = None,
     concurrency: int | None = None,
+    rate: str | None = None,
     schedule: Sequence[Duration] | None = None,
     **unknown: Never,
 ) -> Callable[[Func], Func]:
@@ -56,7 +59,8 @@ def on(
     attempts: runs before the delivery is dead. timeout: how long one run may take.
     key: a dotted path into the body (`data.data_source_id`); events with an equal value there
     are handled in order, one at a time. name: instead of `<file>.<function>`.
-    concurrency: how many runs may be under way at once. schedule: the waits between attempts.
+    concurrency: how many runs may be under way at once. rate: how many may begin in a time,
+    `"1/s"`, `"30/m burst 5"`. schedule: the waits between attempts.
 
     Raises HandlerLoadError, with file and line, for anything that it can't use.
     """
@@ -72,6 +76,7 @@ def on(
             timeout_seconds=None if timeout is None else _seconds("timeout", timeout),
             key=_key(key),
             concurrency=_count("concurrency", concurrency),
+            rate=_rate(rate),
             schedule_seconds=_schedule(schedule),
             file=file,
             line=line,
@@ -122,6 +127,13 @@ def _count(option: str, value: Any) -> int | None:
     if value is None or (type(value) is int and value >= 1):
         return value
     raise ValueError(f"{option} = {value!r}: give a whole number, 1 or more")
+
+
+def _rate(rate: Any) -> Rate | None:
+    try:
+        return None if rate is None else parse_rate(rate)
+    except ValueError as problem:
+        raise ValueError(f"rate = {rate!r}: {problem}") from None
 
 
 def _seconds(option: str, value: Duration) -> float:

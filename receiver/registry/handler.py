@@ -15,6 +15,7 @@ from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapt
 from receiver.errors import ClarihookError, HandlerLoadError
 from receiver.model import Event
 from receiver.patterns import compile_patterns
+from receiver.rate import Rate
 from receiver.registry.context import Context
 from receiver.registry.decorator import MARK, Registration, check_name
 
@@ -50,6 +51,7 @@ class Handler:
     timeout_seconds: float | None
     key: str | None
     concurrency: int | None
+    rate: Rate | None
     schedule_seconds: tuple[float, ...] | None
     model: Any
     """What its first parameter is annotated with; `dict` if it has no annotation."""
@@ -108,6 +110,7 @@ def _make(func: Callable[..., Any], prefix: str, registration: Registration) -> 
         timeout_seconds=registration.timeout_seconds,
         key=registration.key,
         concurrency=registration.concurrency,
+        rate=registration.rate,
         schedule_seconds=registration.schedule_seconds,
         model=model,
         is_async=inspect.iscoroutinefunction(func),

@@ -15,7 +15,7 @@ from receiver.settings.model import (
     StoreSettings,
 )
 from receiver.settings.secrets import is_sensitive, secrets_of, sensitive_values
-from receiver.settings.values import Rate, Secret
+from receiver.settings.values import Secret
 
 __all__ = [
     "CONFIG_FILE",
@@ -25,7 +25,6 @@ __all__ = [
     "HandlersSettings",
     "Loaded",
     "LogSettings",
-    "Rate",
     "RouteSettings",
     "SchemeName",
     "Secret",

@@ -176,7 +176,8 @@ class SourceSettings(Section):
     malformed: Literal["reject", "store"] = "reject"
     """A signed body that is no event: "reject" answers 400, "store" keeps it and answers 202."""
     rate: RateValue | None = None
-    """Requests accepted, such as "100/s"; more are answered 429. Unset is no limit."""
+    """Requests accepted, such as "100/s" or "600/m burst 50"; more are answered 429. Unset is no
+    limit."""
     insecure: bool = False
     """Whether scheme = "none" is meant; then server.host must be a loopback address."""
     header: Text | None = None
@@ -241,7 +242,9 @@ class ChannelSettings(Section):
     ]
     """The targets: Apprise URLs, "file://PATH" to append to a file, or references to these."""
     rate: RateValue | None = None
-    """Messages sent to each target at most, such as "1/s"; unset is no limit."""
+    """Messages sent to each target at most, such as "1/s" or "30/m burst 5"; unset is no limit."""
+    concurrency: Count = 1
+    """Messages sent to each target at the same time; with 1 they go out in order."""
     timeout: PositiveDuration = parse_duration("20s")
     """How long sending one message may take."""
     attempts: Count = 8

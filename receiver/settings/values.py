@@ -9,13 +9,13 @@ from typing import Annotated, Any
 
 from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo
 
-from receiver.durations import UNIT_SECONDS, format_duration, parse_duration
+from receiver.durations import format_duration, parse_duration
+from receiver.rate import Rate, parse_rate
 
 MAX_SECRET_FILE_BYTES = 65_536
 _NOT_FOUND_HERE = "unavailable://the-secret-can-not-be-found-here"
 """Stands for a secret that is not needed."""
 
-_RATE = re.compile(r"(\d+)\s*/\s*([smh])", re.ASCII)
 _REFERENCE = re.compile(r"(env|file):(.*)", re.ASCII | re.DOTALL)
 
 
@@ -34,33 +34,6 @@ PositiveDuration = Annotated[
     PlainSerializer(format_duration),
 ]
 """A span of time, more than 0."""
-
-
-@dataclass(frozen=True, slots=True)
-class Rate:
-    """At most `count` per `per_seconds`; "30/m" is `Rate(30, 60)`."""
-
-    count: int
-    per_seconds: float
-
-    @property
-    def per_second(self) -> float:
-        """The same rate as a number per second."""
-        return self.count / self.per_seconds
-
-    def __str__(self) -> str:
-        units = {seconds: unit for unit, seconds in UNIT_SECONDS.items()}
-        return f"{self.count}/{units[self.per_seconds]}"
-
-
-def parse_rate(value: Any) -> Rate:
-    """A rate from "1/s", "30/m" or "100/h". Raises ValueError for anything else."""
-    if isinstance(value, Rate):
-        return value
-    match = _RATE.fullmatch(value.strip()) if isinstance(value, str) else None
-    if match is None or int(match[1]) == 0:
-        raise ValueError('write a rate such as "1/s", "30/m" or "100/h"')
-    return Rate(int(match[1]), UNIT_SECONDS[match[2]])
 
 
 RateValue = Annotated[Rate, PlainValidator(parse_rate), PlainSerializer(str)]

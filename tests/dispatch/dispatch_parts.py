@@ -10,8 +10,9 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from receiver import on
-from receiver.dispatch import Dispatcher, Lane
+from receiver.dispatch import Dispatcher, DispatchIntake, Lane
 from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.intake import Planner
 from receiver.dispatch.lane import Runner
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
@@ -133,3 +134,41 @@ async def run_one(store: SqliteStore, func: Callable[..., Any], *, attempts: int
         delivery_id = await send(store, "h.test", attempts=attempts, **changes)
         delivery = await in_state(store, delivery_id)
     return delivery, await store.attempts(delivery_id)
+
+
+class Gate:
+    """A runner that holds every run until it is opened."""
+
+    def __init__(self) -> None:
+        self.open = asyncio.Event()
+        self.running = 0
+        self.most = 0
+
+    async def __call__(self, claim: Claim) -> Finish:
+        self.running += 1
+        self.most = max(self.most, self.running)
+        try:
+            await self.open.wait()
+        finally:
+            self.running -= 1
+        return await succeed(claim)
+
+
+def intake_of(
+    store: SqliteStore, dispatcher: Dispatcher, func: Callable[..., Any], *, max_backlog: int = 100
+) -> DispatchIntake:
+    handlers = make_handlers(func, "h")
+    planner = Planner(
+        lambda _type: handlers,
+        default_attempts=8,
+        has_routes=lambda _source, _type: False,
+        routes_name="routes",
+        lane=dispatcher.lane,
+    )
+    return DispatchIntake(store, planner, dispatcher, max_backlog=max_backlog)
+
+
+def on_test(**options: Any) -> Callable[..., Any]:
+    def test(event: dict[str, Any]) -> None: ...
+
+    return on("*", name="h.test", **options)(test)

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable
 from threading import Event as ThreadEvent
 from typing import Any
 
@@ -11,72 +10,34 @@ import pytest
 import structlog
 from dispatch_parts import (
     RULES,
+    Gate,
     dispatching,
     event,
     handler_lane,
     in_state,
+    intake_of,
     lane,
+    on_test,
     recording,
     send,
     succeed,
     until,
 )
 
-from receiver.dispatch import Dispatcher, DispatchIntake, Lane, Postpone
+from receiver.dispatch import Dispatcher, Lane, Postpone
 from receiver.dispatch import dispatcher as dispatcher_module
 from receiver.dispatch import recording as recording_module
 from receiver.dispatch.ending import Ending
-from receiver.dispatch.intake import Planner
 from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import StoreUnavailable
 from receiver.model import Message, NewDelivery, Outcome, State
 from receiver.notify import SendResult
-from receiver.registry.handler import make_handlers
+from receiver.rate import Pace
 from receiver.store.base import Claim, Finish, StagedMessage
 from receiver.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
-
-
-class Gate:
-    """A runner that holds every run until it is opened."""
-
-    def __init__(self) -> None:
-        self.open = asyncio.Event()
-        self.running = 0
-        self.most = 0
-
-    async def __call__(self, claim: Claim) -> Finish:
-        self.running += 1
-        self.most = max(self.most, self.running)
-        try:
-            await self.open.wait()
-        finally:
-            self.running -= 1
-        return await succeed(claim)
-
-
-def intake_of(
-    store: SqliteStore, dispatcher: Dispatcher, func: Callable[..., Any], *, max_backlog: int = 100
-) -> DispatchIntake:
-    handlers = make_handlers(func, "h")
-    planner = Planner(
-        lambda _type: handlers,
-        default_attempts=8,
-        has_routes=lambda _source, _type: False,
-        routes_name="routes",
-        lane=dispatcher.lane,
-    )
-    return DispatchIntake(store, planner, dispatcher, max_backlog=max_backlog)
-
-
-def on_test(**options: Any) -> Callable[..., Any]:
-    from receiver import on  # noqa: PLC0415 - beside its only use
-
-    def test(event: dict[str, Any]) -> None: ...
-
-    return on("*", name="h.test", **options)(test)
 
 
 # -- taking work ---------------------------------------------------------------------------------
@@ -254,24 +215,6 @@ async def test_a_postponed_run_was_no_attempt(store: SqliteStore) -> None:
     assert len(await store.attempts(delivery_id)) == 1
 
 
-async def test_a_pace_is_asked_before_the_claim_and_heeded(store: SqliteStore) -> None:
-    waits = [0.05, 0.0]
-    asked: list[float] = []
-    seen: list[Claim] = []
-
-    def wait() -> float:
-        asked.append(waits.pop(0))
-        return asked[-1]
-
-    paced = Lane("h.test", recording(seen), 1, wait)
-    async with dispatching(store, paced):
-        delivery_id = await send(store, "h.test", attempts=1)
-        await until(lambda: paced.slot_at is not None)
-        assert seen == []
-        await in_state(store, delivery_id, State.SUCCEEDED)
-    assert asked == [0.05], "the slot that was promised is used, not asked for again"
-
-
 class Answers:
     """A target that gives one answer after the other."""
 
@@ -279,11 +222,9 @@ class Answers:
 
     def __init__(self, *results: SendResult) -> None:
         self.results = list(results)
+        self.pace = Pace(None)
         self.sent = 0
         self.hangs = asyncio.Event()
-
-    def wait_seconds(self) -> float:
-        return 0.0
 
     async def send(self, _message: Message) -> SendResult:
         self.sent += 1
@@ -311,7 +252,7 @@ async def send_message(store: SqliteStore, *, attempts: int = 3) -> int:
 
 
 def target_lane(target: Answers) -> Lane:
-    return Lane(target.name, TargetRunner(target=target, rules=RULES), 1, target.wait_seconds)
+    return Lane(target.name, TargetRunner(target=target, rules=RULES), 1, target.pace)
 
 
 DELIVERED = SendResult(outcome=Outcome.DELIVERED, status_code=200)

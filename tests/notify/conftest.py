@@ -10,8 +10,8 @@ from aiosmtpd.smtp import AuthResult, LoginPassword
 from notify_endpoints import Mail, MakeTarget, Web
 
 from receiver.notify.apprise_target import AppriseTarget
-from receiver.notify.rate import Rate
 from receiver.notify.redact import Redactor
+from receiver.rate import Rate
 
 
 @pytest.fixture
@@ -64,7 +64,12 @@ def free_port() -> int:
 @pytest.fixture
 def make_target() -> MakeTarget:
     def make(
-        url: str, *, name: str = "ops/1-test", timeout: float = 5.0, rate: Rate | None = None
+        url: str,
+        *,
+        name: str = "ops/1-test",
+        timeout: float = 5.0,
+        rate: Rate | None = None,
+        concurrency: int = 1,
     ) -> AppriseTarget:
         return AppriseTarget(
             name,
@@ -72,6 +77,7 @@ def make_target() -> MakeTarget:
             where="channels.ops, URL 1",
             timeout_seconds=timeout,
             rate=rate,
+            concurrency=concurrency,
             redactor=Redactor(urls=[url]),
         )
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import logging
+import time
 from datetime import UTC, datetime, timedelta
 from email.utils import format_datetime
 
@@ -10,7 +11,6 @@ import pytest
 from notify_endpoints import MakeTarget, Web, say, send
 
 from receiver.model import Attachment, Outcome, Severity
-from receiver.notify.rate import Rate
 
 
 def test_accepted_message_is_delivered_with_its_status(web: Web, make_target: MakeTarget) -> None:
@@ -225,31 +225,6 @@ def test_bad_url_found_while_sending_is_permanent(make_target: MakeTarget) -> No
     )
 
 
-def test_pace_far_ahead_is_told_and_not_waited_for(web: Web, make_target: MakeTarget) -> None:
-    async def run() -> None:
-        target = make_target(f"json://{web.host}/in", rate=Rate(interval_seconds=60))
-        assert target.wait_seconds() == 0
-        assert (await target.send(say())).outcome is Outcome.DELIVERED
-        assert 0 < target.wait_seconds() <= 60
-        second = await target.send(say())
-        assert (second.outcome, second.error_class) == (Outcome.TRANSIENT, "Paced")
-        assert second.retry_after_seconds is not None
-        assert second.retry_after_seconds <= 60
-
-    asyncio.run(run())
-    assert len(web.requests) == 1
-
-
-def test_near_pace_is_waited_for(web: Web, make_target: MakeTarget) -> None:
-    async def run() -> None:
-        target = make_target(f"json://{web.host}/in", rate=Rate(interval_seconds=0.02))
-        results = await asyncio.gather(*(target.send(say()) for _ in range(3)))
-        assert {result.outcome for result in results} == {Outcome.DELIVERED}
-
-    asyncio.run(run())
-    assert len(web.requests) == 3
-
-
 def test_retry_after_holds_for_every_message_to_the_target(
     web: Web, make_target: MakeTarget
 ) -> None:
@@ -257,8 +232,7 @@ def test_retry_after_holds_for_every_message_to_the_target(
         web.answer_headers = {"Retry-After": "120"}
         target = make_target(f"json://{web.host}/status/429")
         await target.send(say())
-        assert 100 < target.wait_seconds() <= 120
-        assert (await target.send(say())).error_class == "Paced"
+        assert 100 < target.pace.take(time.monotonic()) <= 120
 
     asyncio.run(run())
     assert len(web.requests) == 1

@@ -99,7 +99,7 @@ def test_mail_server_that_hangs_is_cut_off_at_the_deadline(
         target = make_target(url_of(mail), timeout=0.2)
         target.open().socket_connect_timeout = 60
         assert (await target.send(say())).error_class == "DeadlineExceeded"
-        stuck = target._lane._running
+        stuck = target._lane._slots[0].running
         assert stuck is not None
         await stuck
         await target.close()

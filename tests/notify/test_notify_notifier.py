@@ -42,7 +42,8 @@ def test_settings_are_taken_over(tmp_path: Path) -> None:
     channel = ChannelSettings.model_validate(
         {
             "urls": ["file://out.jsonl"],
-            "rate": "30/m",
+            "rate": "30/m burst 5",
+            "concurrency": 3,
             "timeout": "7s",
             "attempts": 4,
             "schedule": ["5s", "1m"],
@@ -52,7 +53,8 @@ def test_settings_are_taken_over(tmp_path: Path) -> None:
     assert made.retry_policy("ops/1-file") == RetryPolicy(attempts=4, schedule_seconds=(5.0, 60.0))
     assert channel_spec(channel) == ChannelSpec(
         urls=("file://out.jsonl",),
-        rate="30/m",
+        rate="30/m burst 5",
+        concurrency=3,
         timeout_seconds=7.0,
         attempts=4,
         schedule_seconds=(5.0, 60.0),

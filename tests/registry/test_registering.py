@@ -7,6 +7,7 @@ from typing import Any
 import pytest
 
 from receiver.errors import HandlerLoadError
+from receiver.rate import Rate
 from receiver.registry import on
 from receiver.registry.decorator import MARK
 
@@ -41,12 +42,15 @@ def test_options_are_none_when_the_settings_decide() -> None:
     registration = register("a")
     assert (registration.attempts, registration.timeout_seconds, registration.key) == (None,) * 3
     assert (registration.concurrency, registration.schedule_seconds) == (None, None)
+    assert registration.rate is None
 
 
 def test_all_options_are_kept() -> None:
     registration = register(
-        "a.*", "b", attempts=5, key="data.id", name="mine", concurrency=2, schedule=["5s", 30]
-    )
+        "a.*", "b", attempts=5, key="data.id", name="mine", concurrency=2, schedule=["5s", 30],
+        rate="30/m burst 5",
+    )  # fmt: skip
+    assert registration.rate == Rate(30, 60, 5)
     assert registration.patterns == ("a.*", "b")
     assert (registration.attempts, registration.key, registration.name) == (5, "data.id", "mine")
     assert (registration.concurrency, registration.schedule_seconds) == (2, (5, 30))
@@ -56,10 +60,12 @@ def test_all_options_are_kept() -> None:
     ("patterns", "options", "text"),
     [
         (["a"], {"atempts": 3}, "did you mean 'attempts'"),
-        (["a"], {"colour": 3}, "it has attempts, timeout, key, name, concurrency, schedule"),
+        (["a"], {"colour": 3}, "it has attempts, timeout, key, name, concurrency, rate, schedule"),
         (["a"], {"attempts": 0}, "attempts = 0: give a whole number"),
         (["a"], {"attempts": True}, "give a whole number"),
         (["a"], {"concurrency": 1.5}, "concurrency = 1.5: give a whole number"),
+        (["a"], {"rate": "fast"}, "rate = 'fast': write a rate such as"),
+        (["a"], {"rate": 3}, "rate = 3: write a rate such as"),
         (["a"], {"timeout": "soon"}, "timeout = 'soon': write a duration"),
         (["a"], {"timeout": 0}, "timeout = 0: give more than 0"),
         (["a"], {"timeout": "-5s"}, "write a duration"),
