@@ -6,7 +6,6 @@ server runs.
 
 import asyncio
 from collections.abc import Mapping
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -15,6 +14,7 @@ from pydantic import SecretStr
 from receiver.dispatch import Dispatcher, Lane
 from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.intake import DispatchIntake, Planner
+from receiver.dispatch.policies import NOTHING_SET, HandlerPolicies
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
@@ -28,6 +28,7 @@ from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.routes import RouteTable
 from receiver.rate import Pace
 from receiver.registry import Handler, Registry, load_handlers
+from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
 from receiver.store.sqlite import Role, SqliteStore
 
@@ -79,11 +80,15 @@ class Engine:
         self.resources = SharedResources(
             store, frozenset(settings.channels), self._make_claribi if has_claribi else None
         )
+        self.policies = HandlerPolicies(
+            default=settings.dispatch.retry.over(RetryPolicy()),
+            sources={name: source.retry for name, source in settings.sources.items()},
+        )
         table = RouteTable(settings.routes)
         self.dispatcher = Dispatcher(store, self._make_lanes(table))
         self.planner = Planner(
             registry.matching,
-            default_attempts=settings.dispatch.attempts,
+            policies=self.policies,
             has_routes=table.matches,
             routes_name=routes.NAME,
             lane=self.dispatcher.lane,
@@ -114,9 +119,9 @@ class Engine:
             if name in waiting:
                 runner = StandInRunner(
                     handlers=handlers,
-                    default_attempts=self.settings.dispatch.attempts,
+                    policies=self.policies,
                     store=self.store,
-                    rules=self._rules(self.settings.dispatch.schedule),
+                    rules=self._rules(),
                 )
                 # One at a time, so that they stay in order of arrival.
                 self.dispatcher.add_lane(Lane(name, runner, 1))
@@ -179,7 +184,7 @@ class Engine:
         runner = RoutesRunner(
             table=table,
             target_deliveries=self._target_deliveries,
-            rules=self._rules(self.settings.dispatch.schedule),
+            rules=self._rules(),
         )
         lanes.append(Lane(routes.NAME, runner, self.settings.dispatch.concurrency))
         for targets in self.notifier.channels.values():
@@ -188,14 +193,11 @@ class Engine:
 
     def _handler_lane(self, handler: Handler) -> Lane:
         dispatch = self.settings.dispatch
-        rules = self._rules(dispatch.schedule)
-        if handler.schedule_seconds is not None:
-            rules = RetryRules(schedule_seconds=handler.schedule_seconds, redact=rules.redact)
         runner = HandlerRunner(
             handler=handler,
             resources=self.resources,
             target_deliveries=self._target_deliveries,
-            rules=rules,
+            rules=self._rules(handler.retry),
             timeout_seconds=handler.timeout_seconds or dispatch.timeout.total_seconds(),
             threads=self._threads,
         )
@@ -211,9 +213,7 @@ class Engine:
     def _target_lane(self, name: str) -> Lane:
         target = self.notifier.get(name)
         policy = self.notifier.retry_policy(name)
-        rules = RetryRules(
-            schedule_seconds=policy.schedule_seconds, redact=self.notifier.redactor.line
-        )
+        rules = RetryRules(policy=lambda _source: policy, redact=self.notifier.redactor.line)
         return Lane(
             name,
             TargetRunner(target=target, rules=rules),
@@ -222,10 +222,10 @@ class Engine:
             is_limited=True,
         )
 
-    def _rules(self, schedule: tuple[timedelta, ...]) -> RetryRules:
+    def _rules(self, own: RetryOptions = NOTHING_SET) -> RetryRules:
+        """Of deliveries to a handler, `own` being what it says itself."""
         return RetryRules(
-            schedule_seconds=tuple(wait.total_seconds() for wait in schedule),
-            redact=self.notifier.redactor,
+            policy=lambda source: self.policies.of(source, own), redact=self.notifier.redactor
         )
 
     def _target_deliveries(self, channel: str) -> tuple[NewDelivery, ...]:

@@ -31,7 +31,7 @@ def test_the_first_handler_loads_and_runs(home: Path) -> None:
     registry = load_handlers([home / "handlers"])
     handler = registry.get("big_syncs.praise")
     assert handler is not None
-    assert (handler.attempts, handler.timeout_seconds) == (5, 30)
+    assert (handler.retry.attempts, handler.timeout_seconds) == (5, 30)
     small = {
         "data_source_id": 1, "data_source_name": "Shop",
         "records_synced": 2, "duration_seconds": 1,

@@ -16,6 +16,7 @@ from receiver.durations import format_duration, parse_duration
 from receiver.errors import ConfigError
 from receiver.model import Severity
 from receiver.rate import Rate
+from receiver.retry import DEFAULT_SCHEDULE_SECONDS, Backoff, RetryOptions
 from receiver.settings import Settings, load, load_settings
 from receiver.settings.locate import locate
 from receiver.settings.secrets import sensitive_values
@@ -305,6 +306,46 @@ when = "event.data <"
             ({"store": {"keep": 0}}, "store.keep: must be longer than 0"),
             ({"dispatch": {"schedule": []}}, "dispatch.schedule: must not be empty"),
             ({"dispatch": {"attempts": 0}}, "dispatch.attempts: must be greater than"),
+            ({"dispatch": {"jitter": 1.1}}, "dispatch.jitter: must be less than or equal to 1"),
+            ({"dispatch": {"max_age": 0}}, "dispatch.max_age: must be longer than 0"),
+            ({"dispatch": {"backoff": "5s"}}, "dispatch.backoff: must be a table"),
+            ({"dispatch": {"backoff": {}}}, "dispatch.backoff.first: is missing; set it"),
+            (
+                {"dispatch": {"backoff": {"first": 1, "fator": 2}}},
+                'dispatch.backoff.fator: unknown key; did you mean "factor"?',
+            ),
+            (
+                {"dispatch": {"backoff": {"first": 1, "factor": 0.9}}},
+                "dispatch.backoff.factor: must be greater than or equal to 1",
+            ),
+            (
+                {"dispatch": {"backoff": {"first": 9, "cap": 8}}},
+                "dispatch.backoff: its cap is below its first wait; raise the cap",
+            ),
+            (
+                {"sources": {"a": {**SOURCE, "schedule": [1], "backoff": {"first": 1}}}},
+                "sources.a.backoff: says how long to wait, and so does schedule; keep one of them",
+            ),
+            (
+                {"channels": {"a": {"urls": "file://x", "final": [404, 99]}}},
+                "channels.a.final[1]: write an HTTP status such as 404, or an error class",
+            ),
+            (
+                {"channels": {"a": {"urls": "file://x", "retry_on": True}}},
+                "channels.a.retry_on[0]: write an HTTP status",
+            ),
+            (
+                {
+                    "channels": {
+                        "a": {
+                            "urls": "file://x",
+                            "final": "SSLError",
+                            "retry_on": [404, "SSLError"],
+                        }
+                    }
+                },
+                "channels.a.final: has SSLError, and so has retry_on; keep one of them",
+            ),
             ({"sources": {"a": {**SOURCE, "scheme": "md5"}}}, "sources.a.scheme: must be 'sta"),
             ({"sources": {"a": {**SOURCE, "dedupe": "id"}}}, 'sources.a.dedupe: write "header'),
             ({"sources": {"a": {**SOURCE, "type": "event"}}}, 'sources.a.type: write "header'),
@@ -353,6 +394,81 @@ def any_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("any")
     (folder / "config").mkdir()
     return folder
+
+
+class TestRetryPolicy:
+    """`[dispatch]`, `[sources.X]` and `[channels.X]` write one policy in one way."""
+
+    def test_faults_name_file_and_line(self, home: Path) -> None:
+        text = """\
+[dispatch]
+schedule = ["1s"]
+backoff = { first = "1s" }
+[channels.ops]
+urls = ["file://x"]
+final = [
+    404,
+    "no class",
+]
+[channels.ops.backoff]
+first = "1s"
+frist = 2
+"""
+        found = problems(home, text)
+        file = "config/clarihook.toml"
+        both, cls = "says how long to wait, and so does schedule", 'class such as "SSLError"'
+        assert found == [
+            f"{file}:3: dispatch.backoff: {both}; keep one of them",
+            f'{file}:12: channels.ops.backoff.frist: unknown key; did you mean "first"?',
+            f"{file}:8: channels.ops.final[1]: write an HTTP status such as 404, or an error {cls}",
+        ]
+
+    def test_each_table_gives_what_it_sets_and_nothing_else(self, home: Path) -> None:
+        write(
+            home,
+            """\
+[dispatch]
+attempts = 3
+backoff = { first = "5s", factor = 3, cap = "1h" }
+[sources.shop]
+scheme = "claribi"
+secrets = ["made-up-secret-for-tests"]
+max_age = "1h"
+jitter = 0
+[channels.ops]
+urls = ["file://x"]
+final = [404, "SSLError"]
+retry_on = 410
+max_age = "5m"
+""",
+        )
+        settings = load_settings(home, {})
+        assert settings.dispatch.retry == RetryOptions(
+            attempts=3,
+            waits=Backoff(first_seconds=5, factor=3, cap_seconds=3600),
+            jitter=0.5,
+        )
+        assert settings.sources["shop"].retry == RetryOptions(jitter=0, max_age_seconds=3600)
+        assert settings.channels["ops"].retry == RetryOptions(
+            attempts=8,
+            waits=DEFAULT_SCHEDULE_SECONDS,
+            jitter=0.5,
+            max_age_seconds=300,
+            final=(404, "SSLError"),
+            retry_on=(410,),
+        )
+
+    def test_the_environment_can_set_all_of_it(self, home: Path) -> None:
+        write(home, "[channels.ops]\nurls = ['file://x']\n")
+        environ = {
+            "CLARIHOOK_DISPATCH__BACKOFF__FIRST": "5s",
+            "CLARIHOOK_CHANNELS__OPS__FINAL": '[404, "SSLError"]',
+            "CLARIHOOK_CHANNELS__OPS__RETRY_ON": "410",
+        }
+        settings = load_settings(home, environ)
+        assert settings.dispatch.retry.waits == Backoff(first_seconds=5)
+        ops = settings.channels["ops"].retry
+        assert (ops.final, ops.retry_on) == ((404, "SSLError"), (410,))
 
 
 class TestFailingClosed:

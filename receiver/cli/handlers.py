@@ -3,6 +3,7 @@
 import json
 import traceback
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -13,6 +14,7 @@ from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
 from receiver.errors import UsageError
 from receiver.registry import Handler, Registry, load_handlers
+from receiver.retry import Backoff, RetryPolicy
 from receiver.settings import Settings, load_settings
 
 app = typer.Typer(help="List the handlers, and try one out.")
@@ -126,17 +128,22 @@ def _load(settings: Settings) -> Registry:
 def _row(handler: Handler, settings: Settings) -> dict[str, Any]:
     """A handler with its limits as they are in force."""
     dispatch = settings.dispatch
-    schedule = handler.schedule_seconds or [wait.total_seconds() for wait in dispatch.schedule]
+    policy = handler.retry.over(dispatch.retry.over(RetryPolicy()))
+    waits = policy.waits
     return {
         "name": handler.name,
         "patterns": list(handler.patterns),
         "enabled": handler.name not in settings.handlers.disabled,
-        "attempts": handler.attempts or dispatch.attempts,
+        "attempts": policy.attempts,
         "timeout_seconds": handler.timeout_seconds or dispatch.timeout.total_seconds(),
         "key": handler.key,
         "concurrency": handler.concurrency,
         "rate": None if handler.rate is None else str(handler.rate),
-        "schedule_seconds": list(schedule),
+        "schedule_seconds": None if isinstance(waits, Backoff) else list(waits),
+        "backoff": asdict(waits) if isinstance(waits, Backoff) else None,
+        "jitter": policy.jitter,
+        "max_age_seconds": policy.max_age_seconds,
+        "final": [e.__name__ if isinstance(e, type) else e for e in policy.final],
         "file": _relative(handler.file, settings.home),
         "line": handler.line,
     }

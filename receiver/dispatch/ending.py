@@ -1,23 +1,25 @@
 """How an attempt ends: what its outcome means for the delivery's state."""
 
-import math
 import random
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from receiver.dispatch.backoff import MAX_RETRY_AFTER_SECONDS, retry_delay
 from receiver.model import NewDelivery, Outcome, State
+from receiver.retry import GiveUp, RetryPolicy
 from receiver.store.base import Claim, Finish, StagedMessage
 
 MAX_ERROR_CHARS = 2048
+FINAL = "an error that the policy calls final"
+"""How the reason begins of a delivery that is dead by its policy's `final`."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class RetryRules:
     """When deliveries of one name are tried again."""
 
-    schedule_seconds: tuple[float, ...]
+    policy: Callable[[str], RetryPolicy]
+    """`policy(source)`: of a delivery whose event came from there."""
     redact: Callable[[str], str]
     """Masks the configured secrets in what is stored."""
 
@@ -68,35 +70,41 @@ class Ending:
         traceback: str | None = None,
         status_code: int | None = None,
     ) -> Finish:
-        """It failed in a way that may pass: retrying, or dead if this was the last attempt."""
-        tries, most = self._claim.tries, self._claim.max_attempts
-        if tries >= most:
-            reason = f"failed at attempt {tries} of {most}: {error_class}: {error}"
-            return self._finish(
-                State.DEAD,
-                outcome=outcome,
-                error_class=error_class,
-                error=error,
-                reason=reason,
-                traceback=traceback,
-                status_code=status_code,
-            )
-        if after_seconds is None or math.isnan(after_seconds):
-            after_seconds = retry_delay(
-                self._rules.schedule_seconds,
-                tries,
-                random.random(),  # noqa: S311 - jitter is no secret
-            )
-        due = time.time() + min(max(after_seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
+        """It failed in a way that may pass: retrying, or dead if the policy says so."""
+        claim = self._claim
+        verdict = self.policy.next_try(
+            tries=claim.tries,
+            most=claim.max_attempts,
+            since=claim.since_ms / 1000,
+            now=time.time(),
+            chance=random.random(),  # noqa: S311 - jitter is no secret
+            asked_seconds=after_seconds,
+        )
+        state, due, reason = State.RETRYING, None, None
+        if isinstance(verdict, GiveUp):
+            state, reason = State.DEAD, f"{verdict.reason}: {error_class}: {error}"
+        else:
+            due = verdict
         return self._finish(
-            State.RETRYING,
+            state,
             outcome=outcome,
             error_class=error_class,
             error=error,
+            reason=reason,
             due=due,
             traceback=traceback,
             status_code=status_code,
         )
+
+    def expired(self) -> Finish | None:
+        """The end of a retry that comes too late to be made, by the policy's `max_age`.
+
+        It was due in time, but nobody ran it: the process was down, or its lane was full.
+        """
+        claim = self._claim
+        if claim.tries == 1 or not self.policy.is_too_old(self.started, claim.since_ms / 1000):
+            return None
+        return self.dead("TooOld", "not run again: its max_age has passed")
 
     def cut_off(self, error_class: str, error: str) -> Finish:
         """A stop cut it short after it began: it may have had its effect, and goes on at once.
@@ -117,6 +125,7 @@ class Ending:
         error: str,
         *,
         reason: str | None = None,
+        traceback: str | None = None,
         status_code: int | None = None,
     ) -> Finish:
         """It can't succeed by trying again."""
@@ -126,8 +135,14 @@ class Ending:
             error_class=error_class,
             error=error,
             reason=f"{reason or error_class}: {error}",
+            traceback=traceback,
             status_code=status_code,
         )
+
+    @property
+    def policy(self) -> RetryPolicy:
+        """By which this delivery is tried again."""
+        return self._rules.policy(self._claim.event.source)
 
     def _finish(
         self,

@@ -6,6 +6,7 @@ from typing import Any
 
 from receiver.dispatch.dispatcher import Dispatcher
 from receiver.dispatch.lane import Lane
+from receiver.dispatch.policies import HandlerPolicies
 from receiver.errors import StoreUnavailable
 from receiver.model import DeliveryId, Event, NewDelivery, NewEvent, from_ms
 from receiver.registry import Handler
@@ -50,14 +51,14 @@ class Planner:
         self,
         matching: Callable[[str], Sequence[Handler]],
         *,
-        default_attempts: int,
+        policies: HandlerPolicies,
         has_routes: Callable[[str, str], bool],
         routes_name: str,
         lane: Callable[[str], Lane | None],
         stand_ins: Sequence[str] = (),
     ) -> None:
         self._matching = matching
-        self._default_attempts = default_attempts
+        self._policies = policies
         self._has_routes = has_routes
         self._routes_name = routes_name
         self._lane = lane
@@ -67,17 +68,17 @@ class Planner:
 
     def _plan(self, source: str, event_type: str) -> Plan:
         performers: list[tuple[NewDelivery, ReadOrderingKey | None, Lane | None]] = []
+        default = self._policies.of(source).attempts
         for handler in self._matching(event_type):
-            attempts = handler.attempts or self._default_attempts
+            attempts = self._policies.of(source, handler.retry).attempts
             new = NewDelivery("handler", handler.name, attempts)
             key = handler.key_of if handler.key is not None else None
             performers.append((new, key, self._lane(handler.name)))
         if self._has_routes(source, event_type):
-            new = NewDelivery("handler", self._routes_name, self._default_attempts)
+            new = NewDelivery("handler", self._routes_name, default)
             performers.append((new, None, self._lane(self._routes_name)))
         performers += [
-            (NewDelivery("handler", name, self._default_attempts), None, None)
-            for name in self._stand_ins
+            (NewDelivery("handler", name, default), None, None) for name in self._stand_ins
         ]
         return Plan(performers)
 
@@ -162,5 +163,6 @@ class DispatchIntake:
                 attempt=1,
                 tries=1,
                 max_attempts=new.max_attempts,
+                since_ms=event.received_ms,
             )
             dispatcher.start_reserved(lane, claim)

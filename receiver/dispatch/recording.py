@@ -10,6 +10,7 @@ import structlog
 from receiver.dispatch.ending import Ending, RetryRules
 from receiver.errors import LeaseLost, StoreUnavailable
 from receiver.model import DeliveryId, format_delivery_id
+from receiver.retry import RetryPolicy
 from receiver.store.base import Claim, Finish, Store
 
 log = structlog.get_logger("receiver.dispatch")
@@ -18,7 +19,7 @@ AGAIN_SECONDS = 1.0
 """The pause before the store is asked again, while it is full or locked."""
 
 _NOT_STORABLE = "NotStorable"
-_RULES = RetryRules(schedule_seconds=(60.0,), redact=str)
+_RULES = RetryRules(policy=lambda _source: RetryPolicy(waits=(60.0,)), redact=str)
 """For ends that no runner made; their texts hold nothing of a payload or a setting."""
 
 

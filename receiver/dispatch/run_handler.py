@@ -10,7 +10,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from receiver.deadline import Deadline, DeadlineExceeded
-from receiver.dispatch.ending import Ending, RetryRules, storable
+from receiver.dispatch.ending import FINAL, Ending, RetryRules, storable
 from receiver.errors import Reject, Retry, Skip
 from receiver.model import Message, NewDelivery
 from receiver.registry import Context, Handler, Resources, SchemaError
@@ -36,6 +36,8 @@ class HandlerRunner:
     async def __call__(self, claim: Claim) -> Finish:
         """Run the handler once. Raises nothing but CancelledError, at a stop."""
         ending = Ending(claim, self.rules)
+        if (expired := ending.expired()) is not None:
+            return expired
         context = Context(
             event=claim.event,
             handler_name=self.handler.name,
@@ -73,10 +75,14 @@ class HandlerRunner:
                 text = error.reason or "the handler asked to run again"
                 return ending.failed("Retry", text, after_seconds=error.after_seconds)
             case DeadlineExceeded():
-                text = f"the handler did not end within {self.timeout_seconds:g} s"
-                return ending.failed("TimeoutError", text)
-        text = _text_of(error)
-        return ending.failed(type(error).__name__, text, traceback=_shown(error))
+                error = TimeoutError(f"the handler did not end within {self.timeout_seconds:g} s")
+                shown = None
+            case _:
+                shown = _shown(error)
+        name, text = type(error).__name__, _text_of(error)
+        if ending.policy.is_final(error):
+            return ending.dead(name, text, reason=f"{FINAL}: {name}", traceback=shown)
+        return ending.failed(name, text, traceback=shown)
 
     async def _call(self, argument: Any, context: Context) -> None:
         arguments = (argument, context) if self.handler.wants_context else (argument,)

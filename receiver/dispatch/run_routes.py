@@ -19,6 +19,8 @@ class RoutesRunner:
     async def __call__(self, claim: Claim) -> Finish:
         """Stage what the routes say. Raises nothing."""
         ending = Ending(claim, self.rules)
+        if (expired := ending.expired()) is not None:
+            return expired
         try:
             routed = self.table.route(claim.event)
         except ValueError as error:

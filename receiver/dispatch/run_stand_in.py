@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.policies import HandlerPolicies
 from receiver.model import NewDelivery
 from receiver.registry import Handler
 from receiver.store.base import Claim, Finish, Store
@@ -15,7 +16,7 @@ class StandInRunner:
 
     handlers: Sequence[Handler]
     """All of the file."""
-    default_attempts: int
+    policies: HandlerPolicies
     store: Store
     rules: RetryRules
 
@@ -36,7 +37,7 @@ class StandInRunner:
             NewDelivery(
                 "handler",
                 handler.name,
-                handler.attempts or self.default_attempts,
+                self.policies.of(claim.event.source, handler.retry).attempts,
                 handler.key_of(value),
             )
             for handler in self.handlers

@@ -3,10 +3,11 @@
 import asyncio
 from dataclasses import dataclass
 
-from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.ending import FINAL, Ending, RetryRules
 from receiver.dispatch.lane import Postpone
 from receiver.model import Outcome
 from receiver.notify import SendResult, Target
+from receiver.retry import names_result
 from receiver.store.base import Claim, Finish
 
 _BUSY = "TargetBusy"
@@ -28,6 +29,8 @@ class TargetRunner:
         """
         assert claim.message is not None, "a target's delivery has a message"
         ending = Ending(claim, self.rules)
+        if (expired := ending.expired()) is not None:
+            return expired
         try:
             result = await self.target.send(claim.message)
         except asyncio.CancelledError:
@@ -42,12 +45,17 @@ class TargetRunner:
             return ending.succeeded(status_code=result.status_code)
         error_class = result.error_class or "SendError"
         error = result.error or "the target did not take the message"
-        if result.outcome is Outcome.PERMANENT:
-            return ending.dead(error_class, error, status_code=result.status_code)
+        policy, status_code = ending.policy, result.status_code
+        if names_result(policy.final, error_class, status_code):
+            reason = f"{FINAL}: {error_class}"
+            return ending.dead(error_class, error, reason=reason, status_code=status_code)
+        is_permanent = result.outcome is Outcome.PERMANENT
+        if is_permanent and not names_result(policy.retry_on, error_class, status_code):
+            return ending.dead(error_class, error, status_code=status_code)
         return ending.failed(
             error_class,
             error,
-            outcome=result.outcome,
+            outcome=Outcome.TRANSIENT if is_permanent else result.outcome,
             after_seconds=result.retry_after_seconds,
             status_code=result.status_code,
         )

@@ -6,13 +6,12 @@ attempt in the target's own thread; retry, pacing, deadline, classification and 
 
 from receiver.notify.notifier import ChannelSpec, Notifier, channel_spec
 from receiver.notify.redact import Redactor, redacting_processor
-from receiver.notify.target import RetryPolicy, SendResult, Target
+from receiver.notify.target import SendResult, Target
 
 __all__ = [
     "ChannelSpec",
     "Notifier",
     "Redactor",
-    "RetryPolicy",
     "SendResult",
     "Target",
     "channel_spec",

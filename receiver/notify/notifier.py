@@ -14,11 +14,11 @@ from receiver.notify.file_target import SCHEME as FILE_SCHEME
 from receiver.notify.file_target import FileTarget, file_path
 from receiver.notify.log_guard import guard_logs, unguard_logs
 from receiver.notify.redact import Redactor
-from receiver.notify.target import RetryPolicy, Target
+from receiver.notify.target import Target
 from receiver.notify.worker import Worker
 from receiver.rate import parse_rate
+from receiver.retry import RetryOptions, RetryPolicy
 
-DEFAULT_SCHEDULE_SECONDS = (5.0, 30.0, 120.0, 600.0, 1800.0, 7200.0, 21600.0, 43200.0)
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+")
 
 
@@ -33,8 +33,8 @@ class ChannelSpec:
     concurrency: int = 1
     """Messages sent at the same time, to each target."""
     timeout_seconds: float = 20.0
-    attempts: int = 8
-    schedule_seconds: tuple[float, ...] = DEFAULT_SCHEDULE_SECONDS
+    retry: RetryPolicy = field(default_factory=RetryPolicy)
+    """How each target's deliveries are tried again."""
 
 
 class _Secret(Protocol):
@@ -53,9 +53,7 @@ class ChannelSettings(Protocol):
     @property
     def timeout(self) -> timedelta: ...
     @property
-    def attempts(self) -> int: ...
-    @property
-    def schedule(self) -> Sequence[timedelta]: ...
+    def retry(self) -> RetryOptions: ...
 
 
 def channel_spec(settings: ChannelSettings) -> ChannelSpec:
@@ -65,8 +63,7 @@ def channel_spec(settings: ChannelSettings) -> ChannelSpec:
         rate=None if settings.rate is None else str(settings.rate),
         concurrency=settings.concurrency,
         timeout_seconds=settings.timeout.total_seconds(),
-        attempts=settings.attempts,
-        schedule_seconds=tuple(wait.total_seconds() for wait in settings.schedule),
+        retry=settings.retry.over(RetryPolicy()),
     )
 
 
@@ -171,9 +168,7 @@ class Notifier:
                 problems.extend(error.problems)
                 continue
             self._specs[name] = spec
-            self._policies[name] = RetryPolicy(
-                attempts=spec.attempts, schedule_seconds=spec.schedule_seconds
-            )
+            self._policies[name] = spec.retry
             yield name
 
     def _make_target(self, name: str, url: str, where: str, spec: ChannelSpec) -> Target:

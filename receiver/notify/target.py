@@ -28,14 +28,6 @@ class SendResult:
 DELIVERED = SendResult(outcome=Outcome.DELIVERED)
 
 
-@dataclass(frozen=True, kw_only=True)
-class RetryPolicy:
-    """How often a target's delivery is tried, and the waits between (seconds, before jitter)."""
-
-    attempts: int
-    schedule_seconds: tuple[float, ...]
-
-
 class Target(Protocol):
     """One recipient. Every message to it is one delivery of its own.
 

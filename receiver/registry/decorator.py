@@ -6,11 +6,12 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Never, TypeVar
+from typing import Any, Never, NotRequired, TypedDict, TypeVar
 
 from receiver.durations import parse_duration
 from receiver.errors import HandlerLoadError
 from receiver.rate import Rate, parse_rate
+from receiver.retry import Backoff, ErrorMark, RetryOptions, Waits
 
 Func = TypeVar("Func", bound=Callable[..., Any])
 Duration = str | float | timedelta
@@ -19,7 +20,22 @@ Duration = str | float | timedelta
 MARK = "__clarihook_on__"
 """On a function: its registrations. In a module: its functions that have registrations."""
 
-_OPTIONS = ("attempts", "timeout", "key", "name", "concurrency", "rate", "schedule")
+_OPTIONS = (
+    "attempts", "timeout", "key", "name", "concurrency", "rate",
+    "schedule", "backoff", "jitter", "max_age", "final",
+)  # fmt: skip
+
+
+class BackoffOptions(TypedDict):
+    """Waits that grow: the first one, by what factor (2), up to what cap (12 h)."""
+
+    first: Duration
+    factor: NotRequired[float]
+    cap: NotRequired[Duration]
+
+
+FinalError = type[BaseException] | str
+"""An exception's class, or its name: `"KeyError"`, `"httpx2.HTTPStatusError"`."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,12 +44,11 @@ class Registration:
 
     patterns: tuple[str, ...]
     name: str | None
-    attempts: int | None
     timeout_seconds: float | None
     key: str | None
     concurrency: int | None
     rate: Rate | None
-    schedule_seconds: tuple[float, ...] | None
+    retry: RetryOptions
     file: str
     line: int
 
@@ -48,6 +63,10 @@ def on(
     concurrency: int | None = None,
     rate: str | None = None,
     schedule: Sequence[Duration] | None = None,
+    backoff: BackoffOptions | None = None,
+    jitter: float | None = None,
+    max_age: Duration | None = None,
+    final: FinalError | Sequence[FinalError] = (),
     **unknown: Never,
 ) -> Callable[[Func], Func]:
     """Register a function for every event whose type fits one of the patterns.
@@ -60,7 +79,11 @@ def on(
     key: a dotted path into the body (`data.data_source_id`); events with an equal value there
     are handled in order, one at a time. name: instead of `<file>.<function>`.
     concurrency: how many runs may be under way at once. rate: how many may begin in a time,
-    `"1/s"`, `"30/m burst 5"`. schedule: the waits between attempts.
+    `"1/s"`, `"30/m burst 5"`.
+    schedule: the waits between attempts; or backoff: waits that grow, such as
+    `{"first": "5s", "factor": 2, "cap": "1h"}`. jitter: how far a wait may be from that, as a
+    fraction of it. max_age: how long after the event no retry comes any more.
+    final: the errors after which none can help.
 
     Raises HandlerLoadError, with file and line, for anything that it can't use.
     """
@@ -68,16 +91,22 @@ def on(
     file, line = frame.f_code.co_filename, frame.f_lineno
     registered = frame.f_globals
     try:
-        _refuse_unknown(unknown)
+        for word in unknown:
+            _refuse_unknown(word, _OPTIONS)
         registration = Registration(
             patterns=tuple(_pattern(each) for each in (pattern, *patterns)),
             name=_name(name),
-            attempts=_count("attempts", attempts),
             timeout_seconds=None if timeout is None else _seconds("timeout", timeout),
             key=_key(key),
             concurrency=_count("concurrency", concurrency),
             rate=_rate(rate),
-            schedule_seconds=_schedule(schedule),
+            retry=RetryOptions(
+                attempts=_count("attempts", attempts),
+                waits=_waits(schedule, backoff),
+                jitter=_jitter(jitter),
+                max_age_seconds=None if max_age is None else _seconds("max_age", max_age),
+                final=_final(final),
+            ),
             file=file,
             line=line,
         )
@@ -103,11 +132,11 @@ def check_name(name: str) -> str:
     return name
 
 
-def _refuse_unknown(unknown: dict[str, Any]) -> None:
-    for word in unknown:
-        near = difflib.get_close_matches(word, _OPTIONS, 1)
-        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(_OPTIONS)}"
-        raise ValueError(f"there is no option {word!r}; {hint}")
+def _refuse_unknown(word: str, known: Sequence[str], *, of: str = "") -> None:
+    if word not in known:
+        near = difflib.get_close_matches(word, known, 1)
+        hint = f"did you mean {near[0]!r}?" if near else f"it has {', '.join(known)}"
+        raise ValueError(f"{of}there is no option {word!r}; {hint}")
 
 
 def _pattern(pattern: Any) -> str:
@@ -146,12 +175,55 @@ def _seconds(option: str, value: Duration) -> float:
     return seconds
 
 
+def _waits(schedule: Sequence[Duration] | None, backoff: BackoffOptions | None) -> Waits | None:
+    if schedule is not None and backoff is not None:
+        raise ValueError("schedule and backoff both say how long to wait; give one of them")
+    return _schedule(schedule) if backoff is None else _backoff(backoff)
+
+
 def _schedule(waits: Sequence[Duration] | None) -> tuple[float, ...] | None:
     if waits is None:
         return None
     if isinstance(waits, str) or not waits:
         raise ValueError('schedule: give a list of durations, like ["5s", "30s", "2m"]')
     return tuple(_seconds("schedule", wait) for wait in waits)
+
+
+def _backoff(options: Any) -> Backoff:
+    example = '{"first": "5s", "factor": 2, "cap": "1h"}'
+    if not isinstance(options, dict) or "first" not in options:
+        raise ValueError(f"backoff = {options!r}: give its first wait, like {example}")
+    for word in options:
+        _refuse_unknown(word, ("first", "factor", "cap"), of="backoff: ")
+    factor = options.get("factor", Backoff.factor)
+    if type(factor) not in (int, float):
+        raise ValueError(f"backoff: factor = {factor!r}: give a number, 1 or more")
+    cap = options.get("cap")
+    return Backoff(
+        first_seconds=_seconds("backoff: first", options["first"]),
+        factor=factor,
+        cap_seconds=Backoff.cap_seconds if cap is None else _seconds("backoff: cap", cap),
+    )
+
+
+def _jitter(jitter: Any) -> float | None:
+    if jitter is None:
+        return None
+    if type(jitter) in (int, float) and 0 <= jitter <= 1:
+        return float(jitter)
+    raise ValueError(f"jitter = {jitter!r}: give a fraction of the wait, 0 to 1")
+
+
+def _final(final: FinalError | Sequence[FinalError]) -> tuple[ErrorMark, ...]:
+    marks = (final,) if isinstance(final, str | type) else tuple(final)
+    for mark in marks:
+        is_class = isinstance(mark, type) and issubclass(mark, BaseException)
+        if not is_class and not (isinstance(mark, str) and re.fullmatch(r"\w+(\.\w+)*", mark)):
+            raise ValueError(
+                f"final: {mark!r} is no error; give exception classes, or their names, like "
+                '(ValueError, "httpx2.HTTPStatusError")'
+            )
+    return marks
 
 
 def _key(key: Any) -> str | None:

@@ -18,6 +18,7 @@ from receiver.patterns import compile_patterns
 from receiver.rate import Rate
 from receiver.registry.context import Context
 from receiver.registry.decorator import MARK, Registration, check_name
+from receiver.retry import RetryOptions
 
 _SHOWN_PROBLEMS = 5
 _LONGEST_KEY = 200
@@ -47,12 +48,12 @@ class Handler:
     name: str
     func: Callable[..., Any] = field(repr=False)
     patterns: tuple[str, ...]
-    attempts: int | None
     timeout_seconds: float | None
     key: str | None
     concurrency: int | None
     rate: Rate | None
-    schedule_seconds: tuple[float, ...] | None
+    retry: RetryOptions
+    """Its own part of the policy; the rest is its event's source's, or `[dispatch]`'s."""
     model: Any
     """What its first parameter is annotated with; `dict` if it has no annotation."""
     is_async: bool
@@ -106,12 +107,11 @@ def _make(func: Callable[..., Any], prefix: str, registration: Registration) -> 
         name=name,
         func=func,
         patterns=registration.patterns,
-        attempts=registration.attempts,
         timeout_seconds=registration.timeout_seconds,
         key=registration.key,
         concurrency=registration.concurrency,
         rate=registration.rate,
-        schedule_seconds=registration.schedule_seconds,
+        retry=registration.retry,
         model=model,
         is_async=inspect.iscoroutinefunction(func),
         wants_context=wants_context,

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from receiver.settings.problems import KeyPath, Problem, name_hint
+from receiver.settings.retrying import check_retries
 
 ROUTE_VARIABLES = frozenset({"event", "source", "received_at"})
 """What a route's condition can speak of."""
@@ -74,6 +75,10 @@ def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
     channels = _table(data, "channels")
     for name in sources:
         yield from _check_source(name, _table(sources, name), data)
+        yield from check_retries(("sources", name), _table(sources, name))
+    for name in channels:
+        yield from check_retries(("channels", name), _table(channels, name))
+    yield from check_retries(("dispatch",), _table(data, "dispatch"))
     routes = data.get("routes")
     for index, route in enumerate(routes if isinstance(routes, list | tuple) else []):
         if isinstance(route, Mapping):

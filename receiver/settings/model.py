@@ -12,9 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import (
     AfterValidator,
-    BaseModel,
     BeforeValidator,
-    ConfigDict,
     Field,
     StringConstraints,
     ValidationError,
@@ -23,6 +21,7 @@ from pydantic import (
 from receiver.durations import parse_duration
 from receiver.errors import ConfigError
 from receiver.model import Severity
+from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings.checks import (
     cross_check,
     parse_cel,
@@ -31,6 +30,15 @@ from receiver.settings.checks import (
     valid_locator,
 )
 from receiver.settings.problems import Problem, dotted, from_validation
+from receiver.settings.retrying import (
+    DEFAULT_SCHEDULE,
+    BackoffSettings,
+    Errors,
+    Jitter,
+    Schedule,
+    retry_options,
+)
+from receiver.settings.section import Section
 from receiver.settings.values import (
     Duration,
     PositiveDuration,
@@ -50,15 +58,6 @@ Texts = Annotated[tuple[Text, ...], BeforeValidator(one_or_many)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
 Count = Annotated[int, Field(ge=1)]
 Template = Annotated[str, AfterValidator(parse_template)]
-Schedule = Annotated[
-    tuple[Duration, ...],
-    BeforeValidator(one_or_many),
-    Field(min_length=1),
-]
-
-DEFAULT_SCHEDULE = tuple(
-    parse_duration(wait) for wait in ("5s", "30s", "2m", "10m", "30m", "2h", "6h", "12h")
-)
 
 
 def _long_enough(secret: Secret) -> Secret:
@@ -90,12 +89,6 @@ def _key_style(style: str) -> str:
     if not re.fullmatch(r"x-api-key|api-key|bearer|header:[A-Za-z0-9_-]+", style):
         raise ValueError('must be "x-api-key", "api-key", "bearer" or "header:NAME"')
     return style
-
-
-class Section(BaseModel):
-    """A table of settings: frozen, and closed to unknown keys."""
-
-    model_config = ConfigDict(frozen=True, extra="forbid", use_attribute_docstrings=True)
 
 
 class ServerSettings(Section):
@@ -152,8 +145,19 @@ class DispatchSettings(Section):
     """How long one run of a handler may take."""
     schedule: Schedule = DEFAULT_SCHEDULE
     """Waits between the attempts; the last one repeats."""
+    backoff: BackoffSettings | None = None
+    """Waits that grow, instead of the schedule."""
+    jitter: Jitter = RetryPolicy.jitter
+    """How far a wait may be from that, as a fraction of it: 0 is exact, 1 from none to double."""
+    max_age: PositiveDuration | None = None
+    """How long after a delivery was made it may be tried again; unset is no limit."""
     enabled: bool = True
     """Whether this process runs deliveries; false only receives and stores."""
+
+    @property
+    def retry(self) -> RetryOptions:
+        """The policy of deliveries to handlers, where neither handler nor source says otherwise."""
+        return retry_options(self)
 
 
 class SourceSettings(Section):
@@ -178,6 +182,16 @@ class SourceSettings(Section):
     rate: RateValue | None = None
     """Requests accepted, such as "100/s" or "600/m burst 50"; more are answered 429. Unset is no
     limit."""
+    attempts: Count | None = None
+    """Runs of a handler for an event of this source; unset is dispatch.attempts."""
+    schedule: Schedule | None = None
+    """Waits between these attempts; unset is dispatch.schedule or dispatch.backoff."""
+    backoff: BackoffSettings | None = None
+    """Waits that grow, instead of the schedule."""
+    jitter: Jitter | None = None
+    """How far a wait may be from that, as a fraction of it; unset is dispatch.jitter."""
+    max_age: PositiveDuration | None = None
+    """How long after a delivery was made it may be tried again; unset is dispatch.max_age."""
     insecure: bool = False
     """Whether scheme = "none" is meant; then server.host must be a loopback address."""
     header: Text | None = None
@@ -211,6 +225,11 @@ class SourceSettings(Section):
             "tolerance_seconds": self.tolerance.total_seconds(),
             **{name: getattr(self, name) for name in overrides},
         }
+
+    @property
+    def retry(self) -> RetryOptions:
+        """The part of the policy that deliveries of this source's events have of their own."""
+        return retry_options(self)
 
 
 class ClaribiSettings(Section):
@@ -251,6 +270,21 @@ class ChannelSettings(Section):
     """Attempts to send a message to a target before its delivery is dead."""
     schedule: Schedule = DEFAULT_SCHEDULE
     """Waits between the attempts; the last one repeats."""
+    backoff: BackoffSettings | None = None
+    """Waits that grow, instead of the schedule."""
+    jitter: Jitter = RetryPolicy.jitter
+    """How far a wait may be from that, as a fraction of it: 0 is exact, 1 from none to double."""
+    max_age: PositiveDuration | None = None
+    """How long after a message was made it may be sent again; unset is no limit."""
+    final: Errors = ()
+    """HTTP statuses and error classes after which a message is dead at once."""
+    retry_on: Errors = ()
+    """HTTP statuses and error classes that are tried again although they are permanent."""
+
+    @property
+    def retry(self) -> RetryOptions:
+        """The policy of the messages to this channel's targets."""
+        return retry_options(self, final=self.final, retry_on=self.retry_on)
 
 
 class RouteSettings(Section):
@@ -290,9 +324,9 @@ class Settings(Section):
     store: StoreSettings = StoreSettings()
     handlers: HandlersSettings = HandlersSettings()
     dispatch: DispatchSettings = DispatchSettings()
-    sources: dict[Name, SourceSettings] = {}
+    sources: dict[Name, SourceSettings] = Field(default_factory=dict)
     claribi: ClaribiSettings = ClaribiSettings()
-    channels: dict[Name, ChannelSettings] = {}
+    channels: dict[Name, ChannelSettings] = Field(default_factory=dict)
     routes: tuple[RouteSettings, ...] = ()
     log: LogSettings = LogSettings()
 

@@ -85,6 +85,8 @@ class Claim(NamedTuple):
     tries: int
     """As `attempt`, counted from the last retry by hand: the schedule goes by it."""
     max_attempts: int
+    since_ms: int
+    """When it was made, or last revived by hand: its age goes by it."""
     key: str | None = None
     message: Message | None = None
     """What a target's delivery sends; None for a handler's delivery."""

@@ -46,16 +46,18 @@ def load_claims(db: "sqlite3.Connection", queries: Queries, ids: Sequence[int]) 
 
 
 def _claim(db: "sqlite3.Connection", queries: Queries, row: Sequence[Any]) -> Claim:
-    delivery_id, name, attempts, forgiven, max_attempts, key, replay_id, message_id = row[:8]
+    delivery_id, name, attempts, forgiven, max_attempts, since_ms = row[:6]
+    key, replay_id, message_id = row[6:9]
     return Claim(
         delivery_id=DeliveryId(delivery_id),
         name=name,
-        event=event_from_row(row[8:17]),
+        event=event_from_row(row[9:18]),
         attempt=attempts,
         tries=attempts - forgiven,
         max_attempts=max_attempts,
+        since_ms=since_ms,
         key=key,
-        message=_message(db, queries, message_id, row[17:]) if message_id is not None else None,
+        message=_message(db, queries, message_id, row[18:]) if message_id is not None else None,
         replay_id=replay_id,
     )
 

@@ -128,6 +128,7 @@ SELECT
     deliveries.attempts,
     deliveries.attempts_forgiven,
     deliveries.max_attempts,
+    coalesce(deliveries.retried_at, deliveries.created_at),
     deliveries.key,
     deliveries.replay_id,
     deliveries.message_id,
@@ -318,13 +319,14 @@ FROM events
 WHERE id = ?6
 
 -- name: retry_by_hand
--- The schedule starts anew: the attempts so far stay counted, and are forgiven.
+-- The schedule starts anew: the attempts so far stay counted, and are forgiven. So does its age.
 UPDATE deliveries
 SET
     state = 'pending',
     finalized_at = NULL,
     due_at = ?1,
     attempts_forgiven = attempts,
+    retried_at = ?1,
     reason = NULL,
     waits_for_key = key IS NOT NULL AND EXISTS (
         SELECT 1

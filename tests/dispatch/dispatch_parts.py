@@ -14,11 +14,13 @@ from receiver.dispatch import Dispatcher, DispatchIntake, Lane
 from receiver.dispatch.ending import Ending, RetryRules
 from receiver.dispatch.intake import Planner
 from receiver.dispatch.lane import Runner
+from receiver.dispatch.policies import HandlerPolicies
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.threads import HandlerThreads
 from receiver.model import Attempt, Delivery, DeliveryId, NewDelivery, NewEvent, State
 from receiver.registry.handler import Handler, make_handlers
+from receiver.retry import RetryPolicy
 from receiver.store.base import Claim, Finish, Store
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
@@ -26,7 +28,8 @@ from receiver.store.sqlite import SqliteStore
 TYPE = "data_source.sync_failed"
 SECRET = "made-up-secret-of-the-tests"
 QUICK = (0.001,)
-RULES = RetryRules(schedule_seconds=QUICK, redact=lambda text: text.replace(SECRET, "***"))
+POLICY = RetryPolicy(waits=QUICK)
+RULES = RetryRules(policy=lambda _source: POLICY, redact=lambda text: text.replace(SECRET, "***"))
 TARGET = "ops/1-test"
 
 _counter = itertools.count()
@@ -160,7 +163,7 @@ def intake_of(
     handlers = make_handlers(func, "h")
     planner = Planner(
         lambda _type: handlers,
-        default_attempts=8,
+        policies=HandlerPolicies(default=RetryPolicy(), sources={}),
         has_routes=lambda _source, _type: False,
         routes_name="routes",
         lane=dispatcher.lane,

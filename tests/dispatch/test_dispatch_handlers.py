@@ -23,8 +23,8 @@ from dispatch_parts import (
     until,
 )
 
-from receiver import Context, Reject, Retry, Skip
-from receiver.dispatch import backoff, ending
+from receiver import Context, Reject, Retry, Skip, retry
+from receiver.dispatch import ending, policies
 from receiver.dispatch.threads import HandlerThreads
 from receiver.model import Outcome, State
 from receiver.store.sqlite import SqliteStore
@@ -306,6 +306,6 @@ async def test_an_end_that_cannot_be_stored_is_dead_and_not_stuck(store: SqliteS
     assert len(attempts) == 1
 
 
-@pytest.mark.parametrize("module", [backoff, ending], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("module", [ending, policies, retry], ids=lambda each: each.__name__)
 async def test_examples_in_docstrings_hold(module: ModuleType) -> None:
     assert doctest.testmod(module).failed == 0

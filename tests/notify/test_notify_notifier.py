@@ -10,7 +10,8 @@ from notify_endpoints import Web, say
 
 from receiver.errors import ConfigError
 from receiver.model import Outcome
-from receiver.notify import ChannelSpec, Notifier, RetryPolicy, channel_spec
+from receiver.notify import ChannelSpec, Notifier, channel_spec
+from receiver.retry import RetryPolicy
 from receiver.settings import ChannelSettings
 
 SLACK = "slack://TAAAAAAAA/BBBBBBBBB/plantedsecrettoken000000"
@@ -24,7 +25,7 @@ def test_targets_are_named_by_channel_position_and_service(tmp_path: Path) -> No
     made = Notifier(
         {
             "ops": ChannelSpec(urls=("SLACK://A/B/C", "mailto://u:p@example.com")),
-            "audit": ChannelSpec(urls=("file://data/audit.jsonl",), attempts=3),
+            "audit": ChannelSpec(urls=("file://data/audit.jsonl",), retry=RetryPolicy(attempts=3)),
         },
         home=tmp_path,
     )
@@ -50,14 +51,13 @@ def test_settings_are_taken_over(tmp_path: Path) -> None:
         }
     )
     made = Notifier.from_settings({"ops": channel}, home=tmp_path)
-    assert made.retry_policy("ops/1-file") == RetryPolicy(attempts=4, schedule_seconds=(5.0, 60.0))
+    assert made.retry_policy("ops/1-file") == RetryPolicy(attempts=4, waits=(5.0, 60.0))
     assert channel_spec(channel) == ChannelSpec(
         urls=("file://out.jsonl",),
         rate="30/m burst 5",
         concurrency=3,
         timeout_seconds=7.0,
-        attempts=4,
-        schedule_seconds=(5.0, 60.0),
+        retry=RetryPolicy(attempts=4, waits=(5.0, 60.0)),
     )
 
 

@@ -10,6 +10,7 @@ from receiver.errors import HandlerLoadError
 from receiver.rate import Rate
 from receiver.registry import on
 from receiver.registry.decorator import MARK
+from receiver.retry import Backoff, RetryOptions
 
 HERE = Path(__file__).name
 
@@ -40,8 +41,8 @@ def test_durations_come_in_many_forms(value: Any, seconds: float) -> None:
 
 def test_options_are_none_when_the_settings_decide() -> None:
     registration = register("a")
-    assert (registration.attempts, registration.timeout_seconds, registration.key) == (None,) * 3
-    assert (registration.concurrency, registration.schedule_seconds) == (None, None)
+    assert (registration.timeout_seconds, registration.key) == (None, None)
+    assert (registration.concurrency, registration.retry) == (None, RetryOptions())
     assert registration.rate is None
 
 
@@ -52,8 +53,28 @@ def test_all_options_are_kept() -> None:
     )  # fmt: skip
     assert registration.rate == Rate(30, 60, 5)
     assert registration.patterns == ("a.*", "b")
-    assert (registration.attempts, registration.key, registration.name) == (5, "data.id", "mine")
-    assert (registration.concurrency, registration.schedule_seconds) == (2, (5, 30))
+    assert (registration.key, registration.name) == ("data.id", "mine")
+    assert registration.concurrency == 2
+    assert registration.retry == RetryOptions(attempts=5, waits=(5, 30))
+
+
+def test_the_whole_policy_can_be_given() -> None:
+    registration = register(
+        "a",
+        backoff={"first": "5s", "factor": 3, "cap": "1h"},
+        jitter=0,
+        max_age="6h",
+        final=(ValueError, "httpx2.HTTPStatusError"),
+    )
+    assert registration.retry == RetryOptions(
+        waits=Backoff(first_seconds=5, factor=3, cap_seconds=3600),
+        jitter=0,
+        max_age_seconds=21_600,
+        final=(ValueError, "httpx2.HTTPStatusError"),
+    )
+    short = register("a", backoff={"first": 1}, final=KeyError)
+    assert short.retry.waits == Backoff(first_seconds=1, factor=2, cap_seconds=43_200)
+    assert short.retry.final == (KeyError,)
 
 
 @pytest.mark.parametrize(
@@ -72,6 +93,24 @@ def test_all_options_are_kept() -> None:
         (["a"], {"schedule": "5s"}, "schedule: give a list"),
         (["a"], {"schedule": []}, "schedule: give a list"),
         (["a"], {"schedule": ["5s", "x"]}, "schedule = 'x': write a duration"),
+        (["a"], {"schedule": ["5s"], "backoff": {"first": "5s"}}, "give one of them"),
+        (["a"], {"backoff": "5s"}, "backoff = '5s': give its first wait, like {"),
+        (["a"], {"backoff": {"cap": "5s"}}, "give its first wait"),
+        (["a"], {"backoff": {"first": "x"}}, "backoff: first = 'x': write a duration"),
+        (["a"], {"backoff": {"first": 0}}, "backoff: first = 0: give more than 0"),
+        (["a"], {"backoff": {"first": 1, "fctor": 2}}, "backoff: there is no option 'fctor'; did"),
+        (["a"], {"backoff": {"first": 1, "factor": "2"}}, "backoff: factor = '2': give a number"),
+        (["a"], {"backoff": {"first": 1, "factor": 0.5}}, "backoff: factor = 0.5: give 1 or more"),
+        (["a"], {"backoff": {"first": "2h", "cap": "1h"}}, "first = 2h and cap = 1h: give"),
+        (["a"], {"jitter": 1.5}, "jitter = 1.5: give a fraction of the wait, 0 to 1"),
+        (["a"], {"jitter": True}, "jitter = True: give a fraction"),
+        (["a"], {"jitter": float("nan")}, "jitter = nan: give a fraction"),
+        (["a"], {"max_age": 0}, "max_age = 0: give more than 0"),
+        (["a"], {"max_age": "old"}, "max_age = 'old': write a duration"),
+        (["a"], {"final": int}, "final: <class 'int'> is no error; give exception classes"),
+        (["a"], {"final": ["Key Error"]}, "final: 'Key Error' is no error"),
+        (["a"], {"final": [ValueError()]}, "final: ValueError() is no error"),
+        (["a"], {"finl": ValueError}, "there is no option 'finl'; did you mean 'final'?"),
         (["a"], {"key": ""}, "give a dotted path"),
         (["a"], {"key": "data..id"}, "give a dotted path"),
         (["a"], {"key": "/data/id"}, "give a dotted path"),

@@ -482,6 +482,23 @@ class DeathContract:
         await store.release([claim.delivery_id])
         assert await state_of(store, delivery_id) is State.PENDING
 
+    async def test_a_claim_tells_its_age_from_its_making_or_its_last_revival(
+        self, store: Store
+    ) -> None:
+        made_ms = now_ms() - 60_000
+        delivery_id = await record_one(store, received_ms=made_ms)
+        claim = await claim_one(store)
+        assert claim.since_ms == made_ms
+        await finish(store, end(claim, State.RETRYING, due_ms=now_ms()))
+        await store.retry([delivery_id], now_ms=now_ms())
+        claim = await claim_one(store)
+        assert claim.since_ms == made_ms, "it was made due, not revived"
+
+        await finish(store, end(claim, State.DEAD))
+        revived_ms = now_ms()
+        await store.retry([delivery_id], now_ms=revived_ms)
+        assert (await claim_one(store)).since_ms == revived_ms
+
     async def test_retry_makes_a_waiting_one_due_and_leaves_others(self, store: Store) -> None:
         waiting, running, done = [await record_one(store, handler(name)) for name in "abc"]
         await finish(store, end(await claim_one(store, "a"), State.RETRYING, due_ms=FAR_MS))

@@ -144,7 +144,7 @@ class DeliveryLife(RuleBasedStateMachine):
         found = self.do(self.store.event(stored.event_id))
         assert found is not None
         return Claim(delivery_id=stored.id, name=known.name, event=found, attempt=1, tries=1,
-                     max_attempts=stored.max_attempts)  # fmt: skip
+                     max_attempts=stored.max_attempts, since_ms=self.now_ms)  # fmt: skip
 
     @precondition(lambda self: self.model.events)
     @rule(data=st.data())
