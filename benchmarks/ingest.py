@@ -7,106 +7,29 @@ wrk at 64 connections. Ratios are made within a round; the medians of the rounds
 """
 
 import argparse
-import os
 import sqlite3
 import statistics
-import subprocess
-import sys
 import tempfile
-import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
 from pathlib import Path
 
-import httpx2
-from load import SECRET, Load, load, signed_requests
+from contenders import BARE, NOTHING, Contender, clarihook, handled_by_clarihook, running, uvicorn
+from load import EVENT, Load, load, signed_requests
 
-HERE = Path(__file__).parent
-EVENT = "data_source.sync_completed"
-
-_HANDLER = """
-from receiver import Context, on
-from receiver.events import SyncCompleted
-
-
-@on("{pattern}")
-async def nothing(event: SyncCompleted, ctx: Context) -> None:
-    pass
-"""
-
-
-@dataclass(frozen=True)
-class Contender:
-    """A server that takes part."""
-
-    name: str
-    start: Callable[[Path], list[str]]
-    """Prepares its folder; returns the command that starts it on `{port}`."""
-    is_handling: bool = False
-
-
-def clarihook(pattern: str) -> Callable[[Path], list[str]]:
-    """`clarihook serve` as it comes, with one handler for `pattern`."""
-
-    def start(home: Path) -> list[str]:
-        (home / "config").mkdir()
-        (home / "handlers").mkdir()
-        settings = f'[sources.claribi]\nscheme = "claribi"\nsecrets = ["{SECRET}"]\n'
-        (home / "config" / "clarihook.toml").write_text(settings, "utf-8")
-        (home / "handlers" / "nothing.py").write_text(_HANDLER.format(pattern=pattern), "utf-8")
-        return [sys.executable, "-m", "receiver.cli", "serve", "--home", str(home), "--port",
-                "{port}"]  # fmt: skip
-
-    return start
-
-
-def uvicorn(module: str) -> Callable[[Path], list[str]]:
-    """An app of `benchmarks/servers` under uvicorn, with the loop and parser that we use too."""
-
-    def start(_home: Path) -> list[str]:
-        return [sys.executable, "-m", "uvicorn", "--app-dir", str(HERE / "servers"),
-                f"{module}:app", "--port", "{port}", "--no-access-log", "--log-level",
-                "warning"]  # fmt: skip
-
-    return start
-
-
-BARE = "bare Starlette"
 CONTENDERS = (
     Contender(BARE, uvicorn("bare")),
-    Contender("clarihook, accepting", clarihook("no.such_event")),
-    Contender("clarihook, handling", clarihook(EVENT), is_handling=True),
+    Contender("clarihook, accepting", clarihook(NOTHING.replace(EVENT, "no.such_event"))),
+    Contender("clarihook, handling", clarihook(), handled_by_clarihook),
     Contender("hookrelay", uvicorn("relay")),
 )
-
-
-@contextmanager
-def running(contender: Contender, home: Path) -> Iterator[str]:
-    """The contender's base URL, once it answers."""
-    port = _free_port()
-    command = [part.format(port=port) for part in contender.start(home)]
-    environment = os.environ | {
-        "BENCH_SECRET": SECRET,
-        "BENCH_DATABASE": f"sqlite+aiosqlite:///{home}/relay.db",
-    }
-    with Path(home, "log").open("wb") as log:
-        process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-    try:
-        _wait_for(f"http://127.0.0.1:{port}/", process)
-        yield f"http://127.0.0.1:{port}/hooks/claribi"
-    finally:
-        process.terminate()
-        process.wait(timeout=30)
 
 
 def measure(contender: Contender, script: Path, seconds: int) -> Load:
     """One round of one contender."""
     with tempfile.TemporaryDirectory() as folder:
         home = Path(folder)
-        with running(contender, home) as url:
-            result = load(url, script, seconds=seconds)
-            if contender.is_handling:
+        with running(contender, home) as server:
+            result = load(server.url, script, seconds=seconds)
+            if contender.done is not None:
                 _check_handled(home / "data" / "clarihook.db", result)
         if result.failures:
             print(f"  {contender.name}: {result.failures} of {result.requests} failed")
@@ -122,26 +45,6 @@ def _check_handled(database: Path, result: Load) -> None:
         raise SystemExit(f"of {result.requests} accepted, {stored} stored, {handled} handled")
 
 
-def _free_port() -> int:
-    import socket  # noqa: PLC0415
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
-def _wait_for(url: str, process: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 20
-    while time.monotonic() < deadline and process.poll() is None:
-        try:
-            httpx2.get(url, timeout=1)
-        except httpx2.TransportError:
-            time.sleep(0.05)
-        else:
-            return
-    raise SystemExit(f"{process.args} did not start")
-
-
 def main() -> None:
     """Run the rounds and print the table."""
     parser = argparse.ArgumentParser(description=__doc__)
@@ -151,9 +54,9 @@ def main() -> None:
     options = parser.parse_args()
     chosen = [c for c in CONTENDERS if _is_chosen(c, options.only)]
     results: dict[str, list[Load]] = {contender.name: [] for contender in chosen}
-    with signed_requests(30_000 * options.seconds, event=EVENT) as script:
-        for number in range(options.rounds):
-            print(f"round {number + 1}", flush=True)
+    for number in range(options.rounds):
+        print(f"round {number + 1}", flush=True)
+        with signed_requests(30_000 * options.seconds) as script:
             for contender in chosen:
                 results[contender.name].append(measure(contender, script, options.seconds))
     print(f"{'':24}{'req/s':>10}{'p50 ms':>10}{'p99 ms':>10}{'of bare':>10}{'p99 x bare':>12}")

@@ -15,6 +15,8 @@ from pathlib import Path
 
 SECRET = "made-up-benchmark-secret-0123456789"
 CONNECTIONS = 64
+EVENT = "data_source.sync_completed"
+FIRST_ID = 1_000_000
 
 _SCRIPT = """
 local file = io.open("{path}", "rb")
@@ -37,6 +39,7 @@ class Load:
     p50_ms: float
     p99_ms: float
     requests: int
+    seconds: float
     failures: int
     """Answers other than 2xx, and socket errors."""
 
@@ -49,32 +52,41 @@ def find_wrk() -> str:
     return path
 
 
-@contextmanager
-def signed_requests(count: int, *, event: str) -> Iterator[Path]:
-    """A wrk script that sends `count` distinct, validly signed requests, then begins again."""
+def signed_request(number: int) -> bytes:
+    """A whole request of a distinct, validly signed event; all are of one size.
+
+    `number` is found again in its `data_source_id`, a million higher.
+    """
+    body = json.dumps(
+        {
+            "event": EVENT,
+            "timestamp": "2025-07-15T08:00:00Z",
+            "data": {
+                "data_source_id": FIRST_ID + number,
+                "data_source_name": "Production PostgreSQL",
+                "records_synced": 15_420,
+                "duration_seconds": 45,
+            },
+        }
+    ).encode()
     now = int(time.time())
-    parts: list[bytes] = []
-    for number in range(count):
-        body = json.dumps(
-            {
-                "event": event,
-                "timestamp": "2025-07-15T08:00:00Z",
-                "data": {
-                    "data_source_id": 1_000_000 + number,
-                    "data_source_name": "Production PostgreSQL",
-                    "records_synced": 15_420,
-                    "duration_seconds": 45,
-                },
-            }
-        ).encode()
-        signature = hmac.digest(SECRET.encode(), b"%d." % now + body, hashlib.sha256).hex()
-        head = (
-            "POST /hooks/claribi HTTP/1.1\r\nHost: 127.0.0.1\r\n"
-            "User-Agent: clariBI-Webhooks/1.0\r\n"
-            f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
-            f"X-ClariBI-Signature: t={now},v1={signature}\r\n\r\n"
-        )
-        parts.append(head.encode() + body)
+    signature = hmac.digest(SECRET.encode(), b"%d." % now + body, hashlib.sha256).hex()
+    head = (
+        "POST /hooks/claribi HTTP/1.1\r\nHost: 127.0.0.1\r\n"
+        "User-Agent: clariBI-Webhooks/1.0\r\n"
+        f"Content-Type: application/json\r\nContent-Length: {len(body)}\r\n"
+        f"X-ClariBI-Signature: t={now},v1={signature}\r\n\r\n"
+    )
+    return head.encode() + body
+
+
+@contextmanager
+def signed_requests(count: int) -> Iterator[Path]:
+    """A wrk script that sends `count` distinct requests, then begins again.
+
+    For five minutes: then they are too old.
+    """
+    parts = [signed_request(number) for number in range(count)]
     size = len(parts[0])
     assert all(len(part) == size for part in parts), "the script finds requests by their size"
     with tempfile.TemporaryDirectory() as folder:
@@ -96,6 +108,7 @@ def load(url: str, script: Path, *, seconds: int) -> Load:
         p50_ms=_milliseconds(_find(r"50%\s+([\d.]+\w+)", output)),
         p99_ms=_milliseconds(_find(r"99%\s+([\d.]+\w+)", output)),
         requests=int(_find(r"(\d+) requests in", output)),
+        seconds=_milliseconds(_find(r"requests in ([\d.]+\w+),", output)) / 1000,
         failures=errors + (int(refused[1]) if refused else 0),
     )
 
