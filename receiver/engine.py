@@ -5,7 +5,7 @@ server runs.
 """
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -23,11 +23,12 @@ from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import ConfigError
 from receiver.housekeeping import keep_house
-from receiver.model import NewDelivery
+from receiver.model import Event, NewDelivery, is_stand_in
 from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.routes import RouteTable
 from receiver.rate import Pace
 from receiver.registry import Handler, Registry, load_handlers
+from receiver.replay import Progress, Repeater, Replayer, take_over_abandoned
 from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
 from receiver.store.sqlite import Role, SqliteStore
@@ -75,6 +76,7 @@ class Engine:
         """Wakes the API client's waits by the webhooks that come in; None before its first use."""
         self._warm_up: asyncio.Task[None] | None = None
         self._house: asyncio.Task[None] | None = None
+        self._replays: asyncio.Task[None] | None = None
         self._threads = HandlerThreads(SYNC_HANDLER_THREADS)
         has_claribi = settings.claribi.api_key is not None or settings.claribi.email is not None
         self.resources = SharedResources(
@@ -111,6 +113,9 @@ class Engine:
             await self._take_up_stand_ins()
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
+            self._replays = asyncio.create_task(
+                take_over_abandoned(self.store, self.replayer()), name="abandoned-replays"
+            )
 
     async def _take_up_stand_ins(self) -> None:
         """Give what came while a handler file was broken to its handlers."""
@@ -144,7 +149,7 @@ class Engine:
         if drain_seconds is None:
             drain_seconds = self.settings.server.drain_timeout.total_seconds()
         drain_seconds = max(0.0, drain_seconds)
-        for task in (self._house, self._warm_up):
+        for task in (self._house, self._warm_up, self._replays):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -154,6 +159,34 @@ class Engine:
         await self.resources.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.store.close()
+
+    def replayer(self, on_still: Callable[[Progress], None] = lambda _progress: None) -> Replayer:
+        """Repeats stored events with these handlers, routes and channels."""
+        return Replayer(self.store, self.repeater, wake=self.dispatcher.wake, on_still=on_still)
+
+    @property
+    def repeater(self) -> Repeater:
+        """What stored events become with these handlers, routes and channels."""
+        return Repeater(self.store, self.plan_again, self._find_target)
+
+    def plan_again(self, event: Event) -> tuple[NewDelivery, ...]:
+        """The handlers' deliveries that a stored event becomes when it is repeated.
+
+        Nothing for a file that is broken: whoever repeats now does not mean some later day.
+        """
+        try:
+            value = event.json
+        except (ValueError, RecursionError):  # a signed body that was kept although it is no event
+            value = {}
+        values = value if isinstance(value, dict) else {}
+        made = self.planner.plan(event.source, event.type).for_event(values)
+        return tuple(new for new in made if not is_stand_in(new.name))
+
+    def _find_target(self, name: str) -> NewDelivery | None:
+        try:
+            return NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
+        except KeyError:
+            return None
 
     def _make_claribi(self) -> "AsyncClariBI":
         """The API client of all handlers; webhooks that come in wake what waits in it."""

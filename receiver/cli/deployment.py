@@ -1,13 +1,14 @@
 """What commands share that look at a deployment's store, or change it."""
 
 import difflib
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from typing import TYPE_CHECKING
 
 from receiver.errors import UsageError
 from receiver.model import Delivery, Event, format_delivery_id, parse_delivery_id
 from receiver.settings import Settings
+from receiver.settings.problems import name_hint
 from receiver.store.base import DeliveryFilter, EventFilter
 from receiver.store.sqlite import Role, SqliteStore
 
@@ -88,6 +89,34 @@ def find_handler(registry: "Registry", name: str) -> "Handler":
     near = difflib.get_close_matches(name, names, 1, cutoff=0.4)
     hint = f"did you mean {near[0]!r}?" if near else "see `clarihook handlers list`"
     raise UsageError(f"there is no handler {name!r}; {hint}")
+
+
+async def check_known(
+    settings: Settings,
+    *,
+    types: Sequence[str] | None = None,
+    sources: Sequence[str] | None = None,
+    channel: str | None = None,
+) -> None:
+    """Raises UsageError, with the nearest one, for a name that nothing is stored under.
+
+    Patterns with a `*` are left alone: they are meant to fit or not.
+    """
+    if channel is not None and channel not in settings.channels:
+        hint = name_hint(channel, settings.channels)
+        raise UsageError(f"--channel: there is no channel {channel!r}; {hint}")
+    async with opened(settings, "reader") as store:
+        for option, names in (("type", types), ("source", sources)):
+            for name in names or ():
+                which = (
+                    EventFilter(types=[name]) if option == "type" else EventFilter(sources=[name])
+                )
+                if "*" in name or await store.events(which, limit=1):
+                    continue
+                latest = await store.events(EventFilter(), limit=_NEAR)
+                known = {event.type if option == "type" else event.source for event in latest}
+                hint = name_hint(name, known)
+                raise UsageError(f"--{option}: nothing is stored of {option} {name!r}; {hint}")
 
 
 def _hint(text: str, ids: list[str], group: str) -> str:

@@ -1,16 +1,23 @@
-"""Runs a replay from a command: beside the server that has the database, or in its stead."""
+"""Runs a replay for a command: beside the server that has the database, or in its stead."""
 
 import asyncio
+import getpass
+import os
+import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any
 
+import typer
+
 from receiver.cli.deployment import store_of
-from receiver.cli.output import print_warning
+from receiver.cli.output import print_json, print_line, print_warning
+from receiver.cli.records import replay_record
+from receiver.cli.replay_view import View, print_end, print_quiet_messages, quiet_messages
 from receiver.errors import StoreError, StoreLocked
-from receiver.model import Event, NewDelivery, State, is_stand_in
-from receiver.replay import PlanEvent, Progress, Replayer, pause
+from receiver.model import State
+from receiver.replay import Progress, Replayer, Selection, Status, pause, reopen
 from receiver.settings import Settings
 from receiver.store.files import OwnerLock
 from receiver.store.sqlite import SqliteStore
@@ -18,6 +25,66 @@ from receiver.store.sqlite import SqliteStore
 if TYPE_CHECKING:
     from receiver.engine import Engine
     from receiver.registry import Registry
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How fast a replay goes; None is without a limit of its own, or as it was."""
+
+    events_per_second: float | None
+    concurrency: int | None
+
+
+def host_replay(
+    settings: Settings,
+    registry: "Registry",
+    pace: Pace,
+    *,
+    as_json: bool,
+    selection: Selection | None = None,
+    replay_id: int | None = None,
+) -> None:
+    """Begin a replay (or reopen one), run it, and end the command as it ended."""
+
+    async def main() -> Progress:
+        nonlocal replay_id
+        async with hosted(settings, registry) as host:
+            if selection is None:
+                assert replay_id is not None, "one of the two is given"
+                begun = await reopen(host.store, replay_id, **asdict(pace))
+            else:
+                now_ms = int(time.time() * 1000)
+                begun = await host.replayer().begin(
+                    selection, author=_author(), now_ms=now_ms, **asdict(pace)
+                )
+                replay_id = begun.replay.id
+            with View() as view:
+                progress = await _follow(host, begun.replay.id, view)
+            if not as_json:
+                print_end(progress)
+                print_quiet_messages(await quiet_messages(host.store, progress))
+            return progress
+
+    try:
+        progress = run_loop(main())
+    except KeyboardInterrupt:
+        if replay_id is not None:
+            print_line(
+                f"paused; nothing is lost. Go on: clarihook replay resume {replay_id}. "
+                "What was added already runs whenever `clarihook serve` does."
+            )
+        raise
+    if as_json:
+        print_json(replay_record(progress))
+    if progress.replay.states.get(State.DEAD) or progress.status is Status.CANCELLED:
+        raise typer.Exit(1)
+
+
+def _author() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container's user may have no name
+        return f"user {os.getuid()}"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,15 +100,9 @@ class Host:
         """The opened store."""
         return self.engine.store
 
-    def replayer(self, events_per_second: float | None) -> Replayer:
+    def replayer(self) -> Replayer:
         """Adds the replay's parts, and follows it."""
-        return Replayer(
-            self.store,
-            planner_of(self.engine),
-            events_per_second=events_per_second,
-            wake=self.engine.dispatcher.wake,
-            on_still=_Watch(self).look,
-        )
+        return self.engine.replayer(_Watch(self).look)
 
 
 class _Watch:
@@ -72,8 +133,8 @@ class _Watch:
         if lock.take():
             lock.release()
             raise StoreError(
-                "the server has stopped, so nothing runs the deliveries. Nothing is lost: start "
-                "`clarihook serve`, or go on here with `clarihook replay resume`."
+                "the server has stopped, so nothing runs the deliveries. Nothing is lost: "
+                "`clarihook serve` goes on with it by itself, `clarihook replay resume` here."
             )
 
 
@@ -108,34 +169,10 @@ async def hosted(settings: Settings, registry: "Registry") -> AsyncIterator[Host
         await engine.stop()
 
 
-def planner_of(engine: "Engine") -> PlanEvent:
-    """What an event becomes with today's handlers and routes.
-
-    Nothing for a file that is broken: whoever repeats now does not mean some later day.
-    """
-
-    def plan(event: Event) -> tuple[NewDelivery, ...]:
-        try:
-            value = event.json
-        except (ValueError, RecursionError):  # a signed body that was kept although it is no event
-            value = {}
-        values = value if isinstance(value, dict) else {}
-        made = engine.planner.plan(event.source, event.type).for_event(values)
-        return tuple(new for new in made if not is_stand_in(new.name))
-
-    return plan
-
-
-async def follow(
-    host: Host,
-    replay_id: int,
-    on_progress: Callable[[Progress], None],
-    *,
-    events_per_second: float | None = None,
-) -> Progress:
+async def _follow(host: Host, replay_id: int, on_progress: Callable[[Progress], None]) -> Progress:
     """Run the replay until it has ended; a cancellation of the task pauses it."""
     try:
-        return await host.replayer(events_per_second).run(replay_id, on_progress)
+        return await host.replayer().run(replay_id, on_progress)
     except asyncio.CancelledError:
         await pause(host.store, replay_id)
         raise

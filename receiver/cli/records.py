@@ -111,7 +111,11 @@ def replay_record(progress: Progress) -> dict[str, Any]:
         "created_at": iso(from_ms(replay.created_ms)),
         "author": replay.author,
         "selection": replay.selection,
+        "selected": progress.selected,
         "events": replay.events,
+        "sends_messages": not replay.is_quiet,
+        "events_per_second": None if progress.rest is None else progress.rest.events_per_second,
+        "concurrency": None if progress.rest is None else progress.rest.concurrency,
         "done": round(progress.done, 4),
         "states": dict(replay.states),
     }

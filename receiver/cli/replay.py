@@ -1,27 +1,22 @@
 """`clarihook replay`: run stored events through the handlers again, and look after replays."""
 
 import asyncio
-import getpass
-import os
 import time
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 from typer.core import TyperGroup
 
-from receiver.cli.deployment import find_event, find_handler, opened
+from receiver.cli.deployment import opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
-from receiver.cli.output import print_json, print_line
-from receiver.cli.records import delivery_record, replay_record
-from receiver.cli.times import SinceOption, UntilOption, span_ms
+from receiver.cli.output import print_json, print_warning
+from receiver.cli.records import delivery_record, message_record, replay_record
+from receiver.cli.replay_run import ConcurrencyOption, RateOption, check_rate, registry_of, run
 from receiver.errors import UsageError
 from receiver.model import State
-from receiver.replay import Progress, Selection, Status, cancel, find, pause, reopen
+from receiver.replay import Progress, Status, cancel, find, pause, watch
 from receiver.settings import Settings, load_settings
 from receiver.store.base import DeliveryFilter
-
-if TYPE_CHECKING:
-    from receiver.registry import Registry
 
 
 class ReplayGroup(TyperGroup):
@@ -37,111 +32,46 @@ class ReplayGroup(TyperGroup):
 app = typer.Typer(
     cls=ReplayGroup, help="Run stored events through the handlers again; `run` may be left out."
 )
+app.command()(run)
 
 NumberArgument = Annotated[int, typer.Argument(metavar="ID", help="The replay's number.")]
-
-
-@app.command()
-def run(
-    ids: Annotated[
-        list[str] | None, typer.Argument(metavar="[EVENT_ID]...", help="Just these events.")
-    ] = None,
-    *,
-    type_: Annotated[
-        list[str] | None, typer.Option("--type", metavar="PATTERN", help="Events of this type.")
-    ] = None,
-    source: Annotated[
-        list[str] | None, typer.Option(metavar="PATTERN", help="Events from this source.")
-    ] = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
-    state: Annotated[
-        list[State] | None,
-        typer.Option(help="Only for handlers whose latest delivery of the event is so: dead."),
-    ] = None,
-    handler: Annotated[
-        str | None, typer.Option(help="Only for this handler; else for all that match today.")
-    ] = None,
-    limit: Annotated[int | None, typer.Option(min=1, help="At most so many events.")] = None,
-    newest: Annotated[
-        bool, typer.Option("--newest-first", help="Not in the order in which they came.")
-    ] = False,
-    rate: Annotated[
-        float | None, typer.Option(help="So many events per second; else as fast as it goes.")
-    ] = None,
-    to: Annotated[
-        str | None,
-        typer.Option(metavar="URL", help="Run nothing: send the exact bytes there, signed anew."),
-    ] = None,
-    as_received: Annotated[
-        bool, typer.Option("--as-received", help="With --to: the headers as they came.")
-    ] = False,
-    allow_private: Annotated[
-        bool, typer.Option("--allow-private", help="With --to: into a private network.")
-    ] = False,
-    dry_run: Annotated[
-        bool, typer.Option("--dry-run", help="Show what it would repeat; do nothing.")
-    ] = False,
-    home: HomeOption = HERE,
-    as_json: JsonOption = False,
-) -> None:
-    """Repeat stored events: new deliveries for today's handlers, behind live ones; history stays.
-
-    Beside a running server, that runs them; else this command does, until they have ended.
-    Ctrl-C pauses it. The exit status is 1 if some deliveries are dead in the end.
-
-    Example: clarihook replay run --type 'data_source.*' --since yesterday --state dead
-    """
-    since_ms, until_ms = span_ms(since, until)
-    if not (ids or type_ or source or since or until or state):
-        raise UsageError("say which: ids, --type, --source, --since, --until, --state; --type '*'")
-    if rate is not None and rate <= 0:
-        raise UsageError(f"--rate {rate:g} would never end; give a number above 0")
-    settings = load_settings(home)
-    registry = _registry(settings, handler)
-    selection = Selection(
-        ids=asyncio.run(_full_ids(settings, ids)) if ids else (),
-        types=tuple(type_ or ()),
-        sources=tuple(source or ()),
-        since_ms=since_ms,
-        until_ms=until_ms,
-        states=tuple(state or ()),
-        handler=handler,
-        limit=limit,
-        newest=newest,
-    )
-    if dry_run:
-        from receiver.cli.preview import preview  # noqa: PLC0415
-
-        preview(settings, registry, selection, as_json=as_json)
-    elif to is not None:
-        from receiver.cli.resend import Resend, check_url, resend  # noqa: PLC0415
-
-        check_url(to, allow_private=allow_private)
-        how = Resend(url=to, as_received=as_received, events_per_second=rate)
-        if not resend(settings, selection, how, as_json=as_json):
-            raise typer.Exit(1)
-    else:
-        _host_replay(settings, registry, rate, as_json=as_json, selection=selection)
 
 
 @app.command()
 def resume(
     replay_id: NumberArgument,
     *,
-    rate: Annotated[
-        float | None, typer.Option(help="So many events per second; else as fast as it goes.")
-    ] = None,
+    rate: RateOption = None,
+    concurrency: ConcurrencyOption = None,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Go on with a replay that was paused or cut off; each event is added exactly once.
 
+    It keeps the pace that it had, unless another one is given.
+
     Example: clarihook replay resume 3
     """
+    from receiver.cli.hosting import Pace, host_replay  # noqa: PLC0415 - slow
+
+    check_rate(rate)
     settings = load_settings(home)
-    registry = _registry(settings, None)
-    _host_replay(settings, registry, rate, as_json=as_json, replay_id=replay_id)
+    pace = Pace(events_per_second=rate, concurrency=concurrency)
+    host_replay(settings, registry_of(settings, None), pace, as_json=as_json, replay_id=replay_id)
+
+
+@app.command("watch")
+def watch_(replay_id: NumberArgument, home: HomeOption = HERE, as_json: JsonOption = False) -> None:
+    """Look on until a replay has ended, or was paused or cancelled. Ctrl-C leaves it running.
+
+    The exit status is 1 if some deliveries are dead in the end, or it was cancelled.
+
+    Example: clarihook replay watch 3
+    """
+    progress = asyncio.run(_watch(load_settings(home, needs_secrets=False), replay_id))
+    _end(progress, as_json=as_json)
+    if progress.replay.states.get(State.DEAD) or progress.status is Status.CANCELLED:
+        raise typer.Exit(1)
 
 
 @app.command("pause")
@@ -150,11 +80,8 @@ def pause_(replay_id: NumberArgument, home: HomeOption = HERE, as_json: JsonOpti
 
     Example: clarihook replay pause 3
     """
-    asyncio.run(
-        _move(
-            load_settings(home, needs_secrets=False), replay_id, as_json=as_json, to=Status.PAUSED
-        )
-    )
+    settings = load_settings(home, needs_secrets=False)
+    _end(asyncio.run(_move(settings, replay_id, to=Status.PAUSED)), as_json=as_json)
 
 
 @app.command("cancel")
@@ -165,14 +92,8 @@ def cancel_(
 
     Example: clarihook replay cancel 3
     """
-    asyncio.run(
-        _move(
-            load_settings(home, needs_secrets=False),
-            replay_id,
-            as_json=as_json,
-            to=Status.CANCELLED,
-        )
-    )
+    settings = load_settings(home, needs_secrets=False)
+    _end(asyncio.run(_move(settings, replay_id, to=Status.CANCELLED)), as_json=as_json)
 
 
 @app.command("list")
@@ -197,96 +118,50 @@ def list_(
 
 @app.command()
 def show(replay_id: NumberArgument, home: HomeOption = HERE, as_json: JsonOption = False) -> None:
-    """Show how far a replay is, and what is dead of it.
+    """Show how far a replay is, what is dead of it, and what was said but not sent.
 
     Example: clarihook replay show 3
     """
     asyncio.run(_show(load_settings(home, needs_secrets=False), replay_id, as_json=as_json))
 
 
-def _registry(settings: Settings, handler: str | None) -> "Registry":
-    """Today's handlers. Raises UsageError if `handler` is none of them."""
-    from receiver.engine import load_registry  # noqa: PLC0415 - slow; `list` needs none
-    from receiver.notify import routes  # noqa: PLC0415
+def _end(progress: Progress, *, as_json: bool) -> None:
+    from receiver.cli.replay_view import print_end  # noqa: PLC0415
 
-    registry = load_registry(settings)
-    if handler is not None and handler != routes.NAME:
-        find_handler(registry, handler)
-    return registry
-
-
-async def _full_ids(settings: Settings, texts: list[str]) -> tuple[str, ...]:
-    async with opened(settings, "reader") as store:
-        return tuple([(await find_event(store, text)).id for text in dict.fromkeys(texts)])
-
-
-def _host_replay(
-    settings: Settings,
-    registry: "Registry",
-    rate: float | None,
-    *,
-    as_json: bool,
-    selection: Selection | None = None,
-    replay_id: int | None = None,
-) -> None:
-    """Begin a replay (or reopen one), run it, and end the command as it ended."""
-    from receiver.cli.hosting import follow, hosted, run_loop  # noqa: PLC0415 - slow
-    from receiver.cli.replay_view import View, print_end  # noqa: PLC0415
-
-    async def main() -> Progress:
-        nonlocal replay_id
-        async with hosted(settings, registry) as host:
-            if selection is None:
-                assert replay_id is not None, "one of the two is given"
-                begun = await reopen(host.store, replay_id)
-            else:
-                now_ms = int(time.time() * 1000)
-                replayer = host.replayer(rate)
-                begun = await replayer.begin(selection, author=_author(), now_ms=now_ms)
-                replay_id = begun.replay.id
-            with View() as view:
-                return await follow(host, begun.replay.id, view, events_per_second=rate)
-
-    try:
-        progress = run_loop(main())
-    except KeyboardInterrupt:
-        if replay_id is not None:
-            print_line(
-                f"paused; nothing is lost. Go on: clarihook replay resume {replay_id}. "
-                "What was added already runs whenever `clarihook serve` does."
-            )
-        raise
     if as_json:
         print_json(replay_record(progress))
     else:
         print_end(progress)
-    if progress.replay.states.get(State.DEAD) or progress.status is Status.CANCELLED:
-        raise typer.Exit(1)
 
 
-def _author() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"user {os.getuid()}"
+async def _watch(settings: Settings, replay_id: int) -> Progress:
+    from receiver.cli.replay_view import View  # noqa: PLC0415
+
+    told: list[int] = []
+
+    def on_still(progress: Progress) -> None:
+        if not told:
+            told.append(progress.replay.id)
+            print_warning(
+                f"nothing moves: is `clarihook serve` running? To go on here: "
+                f"clarihook replay resume {replay_id}"
+            )
+
+    async with opened(settings, "reader") as store:
+        await find(store, replay_id)
+        with View() as view:
+            return await watch(store, replay_id, view, on_still)
 
 
-async def _move(settings: Settings, replay_id: int, *, as_json: bool, to: Status) -> None:
-    from receiver.cli.replay_view import print_end  # noqa: PLC0415
-
+async def _move(settings: Settings, replay_id: int, *, to: Status) -> Progress:
     async with opened(settings, "guest") as store:
         before = await find(store, replay_id)
         if before.status is Status.ENDED or (before.is_added and to is Status.PAUSED):
             what = "has ended" if before.status is Status.ENDED else "is added already, all of it"
             raise UsageError(f"replay {replay_id} {what}; there is nothing left to {to} of it")
         if to is Status.PAUSED:
-            progress = await pause(store, replay_id)
-        else:
-            progress = await cancel(store, replay_id, now_ms=int(time.time() * 1000))
-    if as_json:
-        print_json(replay_record(progress))
-    else:
-        print_end(progress)
+            return await pause(store, replay_id)
+        return await cancel(store, replay_id, now_ms=int(time.time() * 1000))
 
 
 async def _list(settings: Settings, limit: int) -> list[Progress]:
@@ -295,15 +170,27 @@ async def _list(settings: Settings, limit: int) -> list[Progress]:
 
 
 async def _show(settings: Settings, replay_id: int, *, as_json: bool) -> None:
-    from receiver.cli.replay_view import print_dead, print_replays  # noqa: PLC0415
+    from receiver.cli.replay_view import (  # noqa: PLC0415
+        print_dead,
+        print_quiet_messages,
+        print_replays,
+        quiet_messages,
+    )
 
     dead = DeliveryFilter(replay_id=replay_id, states=[State.DEAD])
     async with opened(settings, "reader") as store:
         progress = await find(store, replay_id)
         found = await store.deliveries(dead, limit=20)
+        said = await quiet_messages(store, progress)
     if as_json:
         document = replay_record(progress)
-        print_json({**document, "dead": [delivery_record(delivery) for delivery in found]})
+        document["dead"] = [delivery_record(delivery) for delivery in found]
+        if progress.replay.is_quiet:
+            document["not_sent"] = [
+                {"event_id": event_id, **message_record(message)} for event_id, message in said
+            ]
+        print_json(document)
     else:
         print_replays([progress])
         print_dead(found)
+        print_quiet_messages(said)

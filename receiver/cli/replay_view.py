@@ -9,8 +9,10 @@ from rich.progress import Progress as Bar
 from receiver.cli.output import console, print_line, print_table
 from receiver.cli.times import shown
 from receiver.cli.tree import states_line
-from receiver.model import Delivery, State, format_delivery_id, from_ms
+from receiver.model import Delivery, Message, State, format_delivery_id, from_ms
 from receiver.replay import Progress, Status
+from receiver.store.base import DeliveryFilter
+from receiver.store.sqlite import SqliteStore
 
 _STEP = 0.1
 
@@ -43,7 +45,7 @@ class View:
     def __call__(self, progress: Progress) -> None:
         """Show it. Messages that are staged on the way never make the bar go back."""
         self._most = max(self._most, progress.done)
-        states = states_line(progress.replay.states)
+        states = _states(progress)
         if not self._bar.disable:
             name = f"replay {progress.replay.id}"
             self._bar.update(self._task, description=name, completed=self._most, states=states)
@@ -56,7 +58,7 @@ class View:
 def print_end(progress: Progress) -> None:
     """How it ended, in a line or two."""
     replay = progress.replay
-    states = states_line(replay.states) or "no deliveries"
+    states = _states(progress) or "no deliveries"
     style = "red" if replay.states.get(State.DEAD) else "green"
     print_line(f"replay {replay.id} {progress.status}: {_events(replay.events)}, {states}", style)
     if progress.is_added and progress.selected > replay.events:
@@ -81,12 +83,49 @@ def print_replays(found: Sequence[Progress]) -> None:
                 progress.status,
                 f"{progress.done:.0%}",
                 progress.replay.events,
-                states_line(progress.replay.states),
+                _states(progress),
                 progress.replay.selection,
             )
             for progress in found
         ],
     )
+
+
+def _states(progress: Progress) -> str:
+    """How many deliveries are in each state; of a quiet replay, which were messages."""
+    states = states_line(progress.replay.states)
+    is_only_messages = progress.replay.is_quiet and progress.status is not Status.CANCELLED
+    return states.replace("cancelled", "not sent") if is_only_messages else states
+
+
+_SHOWN_MESSAGES = 20
+
+
+async def quiet_messages(store: SqliteStore, progress: Progress) -> list[tuple[str, Message]]:
+    """The latest messages that a quiet replay's handlers said, with their events' ids."""
+    if not progress.replay.is_quiet:
+        return []
+    which = DeliveryFilter(replay_id=progress.replay.id, names=["*/*"])
+    found: dict[int, tuple[str, Message]] = {}
+    for delivery in await store.deliveries(which, limit=_SHOWN_MESSAGES * 5):
+        assert delivery.message_id is not None, "a target's delivery has a message"
+        if delivery.message_id not in found and len(found) < _SHOWN_MESSAGES:
+            message = await store.message(delivery.message_id)
+            assert message is not None, "messages go with their deliveries"
+            found[delivery.message_id] = (delivery.event_id, message)
+    return list(found.values())[::-1]
+
+
+def print_quiet_messages(said: Sequence[tuple[str, Message]]) -> None:
+    """What would have been sent."""
+    if not said:
+        return
+    print_line()
+    print_line("said, not sent (the latest of it)", "bold")
+    for event_id, message in said:
+        print_line(f"  {event_id}  to {message.channel}, {message.severity}: {message.title}")
+        for line in message.body.splitlines() if message.body != message.title else ():
+            print_line(f"    {line}")
 
 
 def _events(number: int) -> str:

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
 
 from receiver.model import Event, Message, Severity
+from receiver.notify.condition import Condition
 from receiver.patterns import compile_patterns
 
 NAME = "routes"
@@ -50,7 +51,7 @@ class _Route:
     number: int
     settings: RouteSettings
     fits: Any
-    condition: Any
+    condition: Condition | None
     title: Any
     body: Any
 
@@ -89,13 +90,10 @@ class RouteTable:
 
 
 def _compile(number: int, settings: RouteSettings) -> _Route:
-    condition = title = body = None
-    if settings.when is not None:
-        import cel  # noqa: PLC0415 - 0.2 s of import that settings without conditions don't need
-
-        condition = cel.compile(settings.when)
+    title = body = None
     if settings.title is not None or settings.body is not None:
-        from jinja2 import StrictUndefined  # noqa: PLC0415 - likewise
+        # Slow to import, and settings without templates don't need it.
+        from jinja2 import StrictUndefined  # noqa: PLC0415
         from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
         # Text, not HTML: notify escapes for each service what it needs escaped.
@@ -106,7 +104,7 @@ def _compile(number: int, settings: RouteSettings) -> _Route:
         number=number,
         settings=settings,
         fits=compile_patterns((settings.match,)),
-        condition=condition,
+        condition=None if settings.when is None else Condition(settings.when),
         title=title,
         body=body,
     )
@@ -118,18 +116,8 @@ def _is_for(route: _Route, source: str, event_type: str) -> bool:
 
 def _refusal(route: _Route, event: Event) -> str | None:
     """Why the route says nothing; None if it speaks."""
-    if route.condition is None:
-        return None
-    values = {"event": event.json, "source": event.source, "received_at": event.received_at}
-    try:
-        result = route.condition.execute(values)
-    except Exception as error:  # CEL's errors have no common base
-        # A field that is not there is a KeyError, whose text is the bare name.
-        cause = f"there is no field {error}" if isinstance(error, KeyError) else error
-        return f"`when` could not be decided: {cause}"
-    if result is True:
-        return None
-    return "`when` is false" if result is False else f"`when` gave {result!r}, not true or false"
+    refusal = None if route.condition is None else route.condition.refusal(event)
+    return None if refusal is None else f"`when` {refusal}"
 
 
 def _render(template: Any, values: Mapping[str, Any], *, plain: str) -> tuple[str, str]:

@@ -1,27 +1,28 @@
 """Replay: stored events go through the handlers again, as new deliveries behind live ones."""
 
+from receiver.replay.caretaker import take_over_abandoned
+from receiver.replay.moving import cancel, find, pause, reopen
 from receiver.replay.progress import Progress, Status
-from receiver.replay.replayer import (
-    PlanEvent,
-    Replayer,
-    cancel,
-    count,
-    find,
-    pause,
-    reopen,
-)
+from receiver.replay.repeating import FindTarget, PlanEvent, Repeater
+from receiver.replay.replayer import Replayer, count_candidates, watch
+from receiver.replay.scanning import Scanner
 from receiver.replay.selection import Rest, Selection
 
 __all__ = [
+    "FindTarget",
     "PlanEvent",
     "Progress",
+    "Repeater",
     "Replayer",
     "Rest",
+    "Scanner",
     "Selection",
     "Status",
     "cancel",
-    "count",
+    "count_candidates",
     "find",
     "pause",
     "reopen",
+    "take_over_abandoned",
+    "watch",
 ]

@@ -42,8 +42,10 @@ class Progress:
 
     @property
     def selected(self) -> int:
-        """How many events were selected."""
-        return self.replay.events if self.rest is None else self.rest.total
+        """How many events were selected; with a condition, as far as they were looked at."""
+        if self.rest is None:
+            return self.replay.events
+        return self.rest.total if self.rest.selection.where is None else self.rest.matched
 
     @property
     def deliveries(self) -> int:
@@ -79,5 +81,4 @@ class Progress:
     def done(self) -> float:
         """The part that is done, from 0 to 1: of the events, and of their deliveries so far."""
         ended = 1 - self.unfinished / self.deliveries if self.deliveries else 1.0
-        added = 1.0 if self.rest is None else self.rest.scanned / max(1, self.rest.total)
-        return added * ended
+        return ended if self.rest is None else self.rest.done * ended

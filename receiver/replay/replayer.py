@@ -1,29 +1,32 @@
 """Runs a replay: adds its deliveries in parts, and follows them until they have ended.
 
 A part is one transaction: its deliveries, and what is left after it. So a crash leaves a replay
-that `resume` goes on with, and each event gets its deliveries exactly once. The next part waits
-while enough of the replay is in line, so that a million events neither fill the backlog (live
+that another process goes on with, and each event gets its deliveries exactly once. The next part
+waits while enough of the replay is in line, so that a million events neither fill the backlog (live
 webhooks would be answered 503) nor stand before a live event of the same ordering key.
 """
 
 import asyncio
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import replace
 
 from receiver.errors import UsageError
-from receiver.model import Event, EventId, NewDelivery, State
-from receiver.replay.progress import Progress, Status
-from receiver.replay.selection import Rest, RestState, Selection
-from receiver.store.base import DeliveryFilter, Store
+from receiver.model import EventId, NewDelivery
+from receiver.replay.moving import find
+from receiver.replay.progress import Progress
+from receiver.replay.repeating import Repeater
+from receiver.replay.scanning import PAGE_EVENTS, Candidate, Scanner
+from receiver.replay.selection import Rest, Selection
+from receiver.store.base import Store
 
-PlanEvent = Callable[[Event], Sequence[NewDelivery]]
-"""The deliveries that an event becomes today."""
-
-PART_EVENTS = 250
 MAX_IN_LINE = 2_000
 POLL_SECONDS = 0.1
+CLOSE_POLL_SECONDS = 0.01
+"""With few deliveries at a time: how soon the next follows the last."""
 STILL_SECONDS = 5.0
+BEAT_SECONDS = 5.0
+"""How often whoever adds parts says so while it adds none."""
 
 
 def _nothing() -> None:
@@ -40,20 +43,26 @@ class Replayer:
     def __init__(
         self,
         store: Store,
-        plan: PlanEvent,
+        repeater: Repeater,
         *,
-        events_per_second: float | None = None,
         wake: Callable[[], None] = _nothing,
         on_still: Callable[[Progress], None] = _ignore,
     ) -> None:
         """`wake` hears of new deliveries; `on_still` is called when nothing moved for a while."""
         self._store = store
-        self._plan = plan
-        self._rate = events_per_second
+        self._repeater = repeater
         self._wake = wake
         self._on_still = on_still
 
-    async def begin(self, selection: Selection, *, author: str, now_ms: int) -> Progress:
+    async def begin(
+        self,
+        selection: Selection,
+        *,
+        author: str,
+        now_ms: int,
+        events_per_second: float | None = None,
+        concurrency: int | None = None,
+    ) -> Progress:
         """Record a replay of the events that there are now; none has deliveries yet.
 
         Raises UsageError if there is nothing to repeat.
@@ -61,14 +70,33 @@ class Replayer:
         if not selection.ids:
             last = now_ms + 1
             selection = replace(selection, until_ms=min(selection.until_ms or last, last))
-        total = await count(self._store, selection)
-        if total == 0:
-            raise UsageError(f"there is nothing to replay: {selection.words()}: no such event")
-        rest = Rest(selection=selection, total=total)
+        rest = Rest(
+            selection=selection,
+            total=await count_candidates(self._store, selection),
+            events_per_second=events_per_second,
+            concurrency=concurrency,
+        )
+        rest = await self._skip_to_the_first(rest)
         replay_id = await self._store.replay(
-            author=author, selection=selection.words(), rest=rest.dump(), now_ms=now_ms
+            author=author,
+            selection=selection.words(),
+            rest=rest.dump(),
+            is_quiet=selection.quiet,
+            now_ms=now_ms,
         )
         return await find(self._store, replay_id)
+
+    async def _skip_to_the_first(self, rest: Rest) -> Rest:
+        """The rest without the events before the first that fits; UsageError if none does."""
+        scanner = Scanner(self._store, rest.selection)
+        while page := await scanner.page(rest.position):
+            for event, fits in page:
+                if fits:
+                    return rest
+                rest = replace(rest, scanned=rest.scanned + 1, position=event.id)
+        words = rest.selection.words()
+        why = f" ({scanner.why_undecided})" if scanner.undecided else ""
+        raise UsageError(f"there is nothing to replay: {words}: no such event{why}")
 
     async def run(
         self,
@@ -83,64 +111,108 @@ class Replayer:
         `until_added` returns as soon as every event has its deliveries.
         """
         begun, added = time.monotonic(), 0
-        still = _Stillness(self._on_still)
+        still, beat_at = _Stillness(self._on_still), begun + BEAT_SECONDS
         while True:
             looked_at = time.monotonic()
             progress = await find(self._store, replay_id)
             on_progress(progress)
-            is_open = not progress.is_added and progress.status is Status.RUNNING
+            rest = progress.rest
+            is_open = rest is not None and rest.is_open
             if progress.has_stopped or (until_added and not is_open):
                 return progress
             # Looking costs more, the larger the replay is: it never takes over a fifth.
-            wait = max(POLL_SECONDS, 4 * (time.monotonic() - looked_at))
-            room = max_in_line - progress.in_line
-            if self._rate is not None:
-                room = min(room, int(self._rate * (looked_at - begun)) + 1 - added)
-            if is_open and room > 0:
-                added += await self._add(progress, min(room, PART_EVENTS))
-                wait = POLL_SECONDS if self._rate is not None else 0.0
+            wait = 4 * (time.monotonic() - looked_at)
+            poll = POLL_SECONDS
+            if is_open:
+                assert rest is not None, "what is open has a rest"
+                room = max_in_line
+                if rest.concurrency is not None:
+                    room, poll = min(room, rest.concurrency), CLOSE_POLL_SECONDS
+                room -= progress.in_line
+                events = PAGE_EVENTS
+                if rest.events_per_second is not None:
+                    allowed = int(rest.events_per_second * (looked_at - begun)) + 1
+                    events = min(events, allowed - added)
+                left = rest
+                if room > 0 and events > 0:
+                    left = await self._add(progress, rest, room=room, events=events)
+                    added += left.matched - rest.matched
+                if left is not rest:
+                    beat_at = looked_at + BEAT_SECONDS
+                    if rest.events_per_second is None and rest.concurrency is None:
+                        wait = poll = 0.0
+                elif looked_at >= beat_at:
+                    await self._beat(progress)
+                    beat_at = looked_at + BEAT_SECONDS
             still.look(progress, looked_at)
-            await asyncio.sleep(wait)
+            await asyncio.sleep(max(wait, poll))
 
-    async def _add(self, progress: Progress, at_most: int) -> int:
-        """Add the next part; how many events it had (0 if another process was faster)."""
-        replay, rest = progress.replay, progress.rest
-        assert rest is not None, "only what is left can be added"
-        assert replay.rest is not None, "a rest is read from its text"
+    async def _beat(self, progress: Progress) -> None:
+        """Say that somebody still adds to the replay."""
+        same = progress.replay.rest or ""
+        await self._store.extend_replay(progress.replay.id, was=same, rest=same)
+
+    async def _add(self, progress: Progress, rest: Rest, *, room: int, events: int) -> Rest:
+        """Add the next part: up to `events` of them, and `room` deliveries.
+
+        What is left; the same `rest` if there was no room or another process was faster.
+        """
         selection = rest.selection
-        wanted = min(at_most, rest.total - rest.scanned)
-        events = await self._store.events(
-            selection.filter(rest.position), limit=wanted, newest=selection.newest
-        )
+        wanted = min(PAGE_EVENTS, rest.total - rest.scanned)
+        if selection.where is None:
+            wanted = min(wanted, events, room)
+        page = await Scanner(self._store, selection).page(rest.position, at_most=wanted)
+        fitting = [candidate.event for candidate in page if candidate.fits]
+        planned = await self._repeater.deliveries(fitting[:events], selection)
+        is_idle = progress.in_line == 0
+        left, part = _take(rest, page, planned, room=room, events=events, is_idle=is_idle)
         # Fewer than wanted: retention has removed the others meanwhile.
-        scanned = rest.total if len(events) < wanted else rest.scanned + wanted
-        position = events[-1].id if events else rest.position
-        left = replace(rest, scanned=scanned, position=position).dump()
-        deliveries = await self._deliveries(events, selection)
+        if len(page) < wanted and left.scanned == rest.scanned + len(page):
+            left = replace(left, scanned=left.total)
+        if left.scanned == rest.scanned:
+            return rest
+        assert progress.replay.rest is not None, "a rest is read from its text"
         was_first = await self._store.extend_replay(
-            replay.id, was=replay.rest, rest=left, deliveries=deliveries
+            progress.replay.id,
+            was=progress.replay.rest,
+            rest=left.dump(),
+            is_open=left.is_open,
+            deliveries=part,
         )
         self._wake()
-        return len(events) if was_first else 0
+        return left if was_first else rest
 
-    async def _deliveries(
-        self, events: Sequence[Event], selection: Selection
-    ) -> list[tuple[EventId, Sequence[NewDelivery]]]:
-        """The new deliveries of those events that have any."""
-        states: dict[str, dict[str, State]] = {}
-        if selection.states:
-            states = await self._store.latest_handler_states([event.id for event in events])
-        found: list[tuple[EventId, Sequence[NewDelivery]]] = []
-        for event in events:
-            made = [
-                new
-                for new in self._plan(event)
-                if selection.handler in (None, new.name)
-                and (not selection.states or states[event.id].get(new.name) in selection.states)
-            ]
+
+def _take(
+    rest: Rest,
+    page: list[Candidate],
+    planned: dict[EventId, list[NewDelivery]],
+    *,
+    room: int,
+    events: int,
+    is_idle: bool,
+) -> tuple[Rest, list[tuple[EventId, list[NewDelivery]]]]:
+    """What is left after as much of the page as there is room for, and the deliveries of that.
+
+    An event's deliveries are added together: if nothing is in line, whatever the room.
+    """
+    part: list[tuple[EventId, list[NewDelivery]]] = []
+    scanned, matched, position = rest.scanned, rest.matched, rest.position
+    limit = rest.selection.limit
+    for event, fits in page:
+        if fits:
+            made = planned.get(event.id, [])
+            if matched - rest.matched == events or (len(made) > room and (part or not is_idle)):
+                break
+            matched += 1
+            room -= len(made)
             if made:
-                found.append((event.id, made))
-        return found
+                part.append((event.id, made))
+        scanned, position = scanned + 1, event.id
+        if matched == limit:
+            scanned = rest.total
+            break
+    return replace(rest, scanned=scanned, matched=matched, position=position), part
 
 
 class _Stillness:
@@ -161,52 +233,26 @@ class _Stillness:
             self._on_still(progress)
 
 
-async def count(store: Store, selection: Selection) -> int:
-    """How many events the selection has."""
-    found = await store.count_events(selection.filter())
-    return found if selection.limit is None else min(found, selection.limit)
-
-
-async def find(store: Store, replay_id: int) -> Progress:
-    """How far the replay is; raises UsageError if there is none of that number."""
-    replay = await store.find_replay(replay_id)
-    if replay is None:
-        raise UsageError(f"there is no replay {replay_id}; see `clarihook replay list`")
-    return Progress(replay)
-
-
-async def pause(store: Store, replay_id: int) -> Progress:
-    """Add no further part; what was added before still ends."""
-    return await _move(store, replay_id, "paused")
-
-
-async def reopen(store: Store, replay_id: int) -> Progress:
-    """Let further parts be added again."""
-    progress = await find(store, replay_id)
-    if progress.rest is not None and progress.rest.state == "cancelled":
-        raise UsageError(f"replay {replay_id} was cancelled; begin a new one")
-    return await _move(store, replay_id, "open")
-
-
-async def cancel(store: Store, replay_id: int, *, now_ms: int) -> Progress:
-    """Add no further part and cancel what has not run; what runs ends."""
-    await _move(store, replay_id, "cancelled")
-    waiting = DeliveryFilter(
-        replay_id=replay_id, states=(State.PENDING, State.RETRYING, State.HELD)
-    )
-    while found := await store.deliveries(waiting, limit=PART_EVENTS):
-        ids = [delivery.id for delivery in found]
-        await store.discard(ids, reason=f"replay {replay_id} was cancelled", now_ms=now_ms)
-        waiting = replace(waiting, before=found[-1].id)
-    return await find(store, replay_id)
-
-
-async def _move(store: Store, replay_id: int, state: RestState) -> Progress:
-    """Change the state of what is left, if anything is."""
+async def watch(
+    store: Store,
+    replay_id: int,
+    on_progress: Callable[[Progress], None],
+    on_still: Callable[[Progress], None] = _ignore,
+) -> Progress:
+    """Look on until nothing of a replay will happen by itself any more; adds nothing."""
+    still = _Stillness(on_still)
     while True:
+        looked_at = time.monotonic()
         progress = await find(store, replay_id)
-        rest = progress.rest
-        if rest is None or rest.state in (state, "cancelled"):
+        on_progress(progress)
+        if progress.has_stopped:
             return progress
-        was, moved = progress.replay.rest or "", replace(rest, state=state).dump()
-        await store.extend_replay(replay_id, was=was, rest=moved)
+        still.look(progress, looked_at)
+        await asyncio.sleep(max(POLL_SECONDS, 4 * (time.monotonic() - looked_at)))
+
+
+async def count_candidates(store: Store, selection: Selection) -> int:
+    """How many events have to be looked at; without a condition, how many are repeated."""
+    found = await store.count_events(selection.filter())
+    has_condition = selection.where is not None
+    return found if selection.limit is None or has_condition else min(found, selection.limit)

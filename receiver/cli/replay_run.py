@@ -1,0 +1,226 @@
+"""`clarihook replay run`: what to repeat, and how."""
+
+import asyncio
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from receiver.cli.deployment import check_known, find_event, find_handler, opened
+from receiver.cli.options import HERE, HomeOption, JsonOption
+from receiver.cli.times import SinceOption, UntilOption, span_ms
+from receiver.errors import UsageError
+from receiver.model import State
+from receiver.replay import Selection
+from receiver.settings import Settings, load_settings
+
+if TYPE_CHECKING:
+    from receiver.registry import Registry
+
+_SELECT, _RUN, _SEND, _LOOK = "Which events", "What to do", "To another address", "Look first"
+
+RateOption = Annotated[
+    float | None,
+    typer.Option(
+        metavar="N",
+        help="So many events per second; else as fast as it goes.",
+        rich_help_panel=_RUN,
+    ),
+]
+ConcurrencyOption = Annotated[
+    int | None,
+    typer.Option(
+        min=1, metavar="N", help="At most so many deliveries at a time.", rich_help_panel=_RUN
+    ),
+]
+
+
+def run(
+    ids: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="[EVENT_ID]...", help="Just these events; beginnings of ids do."),
+    ] = None,
+    *,
+    type_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--type",
+            metavar="PATTERN",
+            help="Of this type, such as data_source.*",
+            rich_help_panel=_SELECT,
+        ),
+    ] = None,
+    source: Annotated[
+        list[str] | None,
+        typer.Option(metavar="PATTERN", help="From this source.", rich_help_panel=_SELECT),
+    ] = None,
+    since: SinceOption = None,
+    until: UntilOption = None,
+    where: Annotated[
+        str | None,
+        typer.Option(
+            metavar="CEL",
+            help="That fit a condition on event, source and received_at, as a route's `when`.",
+            rich_help_panel=_SELECT,
+        ),
+    ] = None,
+    state: Annotated[
+        list[State] | None,
+        typer.Option(
+            help="Only what is so at its latest delivery: dead is what died, runs and messages.",
+            rich_help_panel=_SELECT,
+        ),
+    ] = None,
+    limit: Annotated[
+        int | None, typer.Option(min=1, help="At most so many events.", rich_help_panel=_SELECT)
+    ] = None,
+    order: Annotated[
+        Literal["oldest", "newest"],
+        typer.Option(help="Which come first, and count for --limit.", rich_help_panel=_SELECT),
+    ] = "oldest",
+    handler: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Only through this handler, or `routes`; else all that match today.",
+            rich_help_panel=_RUN,
+        ),
+    ] = None,
+    messages: Annotated[
+        bool,
+        typer.Option(
+            "--messages",
+            help="Run no handler: send what was said once more, as it was.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    channel: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="As --messages, to this channel only.", rich_help_panel=_RUN
+        ),
+    ] = None,
+    no_notify: Annotated[
+        bool,
+        typer.Option(
+            "--no-notify",
+            help="Run the handlers, and show what they say instead of sending it.",
+            rich_help_panel=_RUN,
+        ),
+    ] = False,
+    rate: RateOption = None,
+    concurrency: ConcurrencyOption = None,
+    to: Annotated[
+        str | None,
+        typer.Option(
+            metavar="URL",
+            help="Run nothing: send the exact bytes there, signed anew.",
+            rich_help_panel=_SEND,
+        ),
+    ] = None,
+    as_received: Annotated[
+        bool,
+        typer.Option("--as-received", help="With the headers as they came.", rich_help_panel=_SEND),
+    ] = False,
+    allow_private: Annotated[
+        bool,
+        typer.Option("--allow-private", help="Even into a private network.", rich_help_panel=_SEND),
+    ] = False,
+    dry_run: Annotated[
+        bool,
+        typer.Option(
+            "--dry-run",
+            help="Show how many there are, when they came, and the first ten; do nothing.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = False,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Repeat stored events: new deliveries for today's handlers, behind live ones; history stays.
+
+    Beside a running server, that runs them; else this command does, until they have ended.
+    Ctrl-C pauses it. The exit status is 1 if some deliveries are dead in the end.
+
+    Example: clarihook replay --type 'data_source.*' --since yesterday --state dead
+
+    Example: clarihook replay --type '*' --where 'event.data.remaining < 10' --dry-run
+
+    Example: clarihook replay --channel ops --since 2h --state dead
+
+    Example: clarihook replay evt_01a209162ace --to http://localhost:3000/hooks
+    """
+    since_ms, until_ms = span_ms(since, until)
+    if not (ids or type_ or source or since or until or where or state or channel):
+        raise UsageError(
+            "say which: ids, --type, --source, --since, --until, --where, --state, --channel; "
+            "all of them are --type '*'"
+        )
+    if no_notify and (messages or channel is not None):
+        given = "--messages" if channel is None else "--channel"
+        raise UsageError(f"{given} sends messages and --no-notify sends none; give one of them")
+    check_rate(rate)
+    settings = load_settings(home)
+    registry = registry_of(settings, handler)
+    selection = Selection(
+        ids=asyncio.run(_full_ids(settings, ids)) if ids else (),
+        types=tuple(type_ or ()),
+        sources=tuple(source or ()),
+        since_ms=since_ms,
+        until_ms=until_ms,
+        where=None if where is None else _checked_condition(where),
+        states=tuple(state or ()),
+        handler=handler,
+        channel=channel,
+        messages_only=messages or channel is not None,
+        quiet=no_notify,
+        limit=limit,
+        newest=order == "newest",
+    )
+    asyncio.run(check_known(settings, types=type_, sources=source, channel=channel))
+    if dry_run:
+        from receiver.cli.preview import preview  # noqa: PLC0415
+
+        preview(settings, registry, selection, as_json=as_json)
+    elif to is not None:
+        from receiver.cli.resend import Resend, check_url, resend  # noqa: PLC0415
+
+        check_url(to, allow_private=allow_private)
+        how = Resend(url=to, as_received=as_received, events_per_second=rate)
+        if not resend(settings, selection, how, as_json=as_json):
+            raise typer.Exit(1)
+    else:
+        from receiver.cli.hosting import Pace, host_replay  # noqa: PLC0415
+
+        pace = Pace(events_per_second=rate, concurrency=concurrency)
+        host_replay(settings, registry, pace, as_json=as_json, selection=selection)
+
+
+def check_rate(rate: float | None) -> None:
+    """Raises UsageError for a --rate at which nothing would ever be done."""
+    if rate is not None and not rate > 0:
+        raise UsageError(f"--rate {rate:g} would never end; give a number above 0")
+
+
+def registry_of(settings: Settings, handler: str | None) -> "Registry":
+    """Today's handlers. Raises UsageError if `handler` is none of them."""
+    from receiver.engine import load_registry  # noqa: PLC0415 - slow; `list` needs none
+    from receiver.notify import routes  # noqa: PLC0415
+
+    registry = load_registry(settings)
+    if handler is not None and handler != routes.NAME:
+        find_handler(registry, handler)
+    return registry
+
+
+def _checked_condition(text: str) -> str:
+    from receiver.settings.checks import parse_cel  # noqa: PLC0415
+
+    try:
+        return parse_cel(text)
+    except ValueError as error:
+        raise UsageError(f"--where {text!r}: {error}") from None
+
+
+async def _full_ids(settings: Settings, texts: list[str]) -> tuple[str, ...]:
+    async with opened(settings, "reader") as store:
+        return tuple([(await find_event(store, text)).id for text in dict.fromkeys(texts)])
