@@ -1,13 +1,16 @@
 """docs/handlers.md tells the truth: its examples run, and it names every option and attribute."""
 
+import dataclasses
 import inspect
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from receiver import events
+from receiver.pytest_plugin.deployed import SentEvent, deploy
 from receiver.registry import Context, load_handlers, on
 from receiver.testing import run_handler
 
@@ -41,12 +44,32 @@ def test_the_first_handler_loads_and_runs(home: Path) -> None:
 
 @pytest.mark.usefixtures("home")
 def test_the_example_of_a_test_passes() -> None:
-    (example,) = [code for code in CODE if "def test_" in code]
+    (example,) = [code for code in CODE if "def test_a_big_sync_is_praised" in code]
     namespace: dict[str, object] = {}
     exec(example, namespace)
     test = namespace["test_a_big_sync_is_praised"]
     assert callable(test)
     test()
+
+
+@pytest.mark.usefixtures("home")
+def test_the_example_with_the_plugin_passes(
+    home: Path, request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    (example,) = [code for code in CODE if "def test_a_big_sync_is_told" in code]
+    namespace: dict[str, Any] = {}
+    exec(example, namespace)
+    sandbox = request.getfixturevalue("claribi_sandbox")
+    with deploy(tmp_path_factory.mktemp("served"), sandbox, home=home) as deployed:
+        namespace["test_a_big_sync_is_told"](deployed.send, sandbox)
+
+
+def test_every_fixture_and_all_that_it_gives_is_named() -> None:
+    for name in ("send_event", "clarihook", "claribi_sandbox"):
+        assert f"| `{name}` |" in TEXT
+    for field in dataclasses.fields(SentEvent):
+        if field.name != "is_duplicate":
+            assert f"`{field.name}`" in TEXT
 
 
 def test_every_option_of_on_is_in_the_table() -> None:

@@ -1,6 +1,8 @@
 """`clarihook handlers`: which there are, and what one of them does with an event."""
 
+import asyncio
 import json
+import sys
 import traceback
 from collections.abc import Mapping
 from dataclasses import asdict
@@ -9,15 +11,17 @@ from typing import Annotated, Any
 
 import typer
 
-from receiver.cli.deployment import find_handler
+from receiver.cli.deployment import find_event, find_handler, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
+from receiver.cli.scaffold import new
 from receiver.errors import UsageError
+from receiver.model import Event
 from receiver.registry import Handler, Registry, load_handlers
 from receiver.retry import Backoff, RetryPolicy
 from receiver.settings import Settings, load_settings
 
-app = typer.Typer(help="List the handlers, and try one out.")
+app = typer.Typer(help="List the handlers, try one out, begin one.")
 
 
 @app.command("list")
@@ -42,16 +46,22 @@ def list_(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
         raise typer.Exit(1)
 
 
+app.command()(new)
+
+
 @app.command()
 def run(
     name: Annotated[str, typer.Argument(help="The handler, as `handlers list` names it.")],
     event: Annotated[
-        typer.FileBinaryRead | None,
-        typer.Argument(metavar="[EVENT.json]", help="A file with the webhook's body; - is stdin."),
+        str | None,
+        typer.Argument(
+            metavar="[EVENT]",
+            help="A stored event's id, or a file with a webhook's body; - is stdin.",
+        ),
     ] = None,
     *,
     event_type: Annotated[
-        str | None, typer.Option("--type", help="Instead of a file: the event's type, …")
+        str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
     ] = None,
     data: Annotated[str | None, typer.Option(help="… and its data, as a JSON object.")] = None,
     answers: Annotated[
@@ -71,6 +81,8 @@ def run(
     The clariBI API is not called: it answers from --answers, and without that it counts as not
     configured. The exit status is 1 if the handler does not succeed.
 
+    Example: clarihook handlers run report_generated.announce evt_01980d06a800
+
     Example: clarihook handlers run report_generated.announce --type report.generated --data '{}'
     """
     # Brings the API client, which `list` does not need.
@@ -80,11 +92,12 @@ def run(
     settings = load_settings(home)
     handler = find_handler(_load(settings), name)
     if (event is None) == (event_type is None):
-        raise UsageError("give the event: a file with its body, or --type (and --data)")
+        raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
+    given = _event(settings, event) if event is not None else event_type or ""
     configure_logging(settings.log.level, settings.log.format)
     result = run_handler(
         handler,
-        event.read() if event else event_type or "",
+        given,
         data=_object("--data", data) if data is not None else None,
         claribi=_answers(answers.read()) if answers else None,
         store=_object("--store", store) if store is not None else None,
@@ -117,6 +130,24 @@ def run(
         if result.outcome == "failed" and result.error is not None:
             print_error(_trace(result.error, handler.file))
         raise typer.Exit(1)
+
+
+def _event(settings: Settings, text: str) -> Event | bytes:
+    """The stored event, or the body that a file has. Raises UsageError."""
+    if text == "-":
+        return sys.stdin.buffer.read()
+    path = Path(text)
+    if not path.is_file() and (text.startswith("evt_") or not path.suffix):
+        return asyncio.run(_stored(settings, text))
+    try:
+        return path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"{text} can't be read: {error.strerror}") from None
+
+
+async def _stored(settings: Settings, text: str) -> Event:
+    async with opened(settings, "reader") as store:
+        return await find_event(store, text)
 
 
 def _load(settings: Settings) -> Registry:

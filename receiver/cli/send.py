@@ -21,7 +21,7 @@ from receiver.signatures import Scheme, SchemeSpec, build_scheme
 if TYPE_CHECKING:
     import httpx2
 
-    from receiver.cli.samples import Places
+    from receiver.samples import Places
 
 CONNECTIONS = 8
 
@@ -131,7 +131,7 @@ async def _send_one(
 ) -> dict[str, Any]:
     import httpx2  # noqa: PLC0415
 
-    from receiver.cli.samples import make_sample  # noqa: PLC0415
+    from receiver.samples import make_sample  # noqa: PLC0415
 
     sample = make_sample(
         event_type,
@@ -158,7 +158,7 @@ async def _send_one(
 
 
 def _of_source(settings: Settings, name: str | None, url: str | None) -> Sender:
-    from receiver.cli.samples import Places  # noqa: PLC0415
+    from receiver.samples import Places  # noqa: PLC0415
     from receiver.sources import build_sources  # noqa: PLC0415
 
     name = name or _only_source(settings)
@@ -192,8 +192,8 @@ def _own_address(settings: Settings) -> str:
 
 
 def _elsewhere(settings: Settings, url: str | None, scheme: str, secret: str) -> Sender:
-    from receiver.cli.samples import Places  # noqa: PLC0415
     from receiver.cli.secrets import resolve  # noqa: PLC0415
+    from receiver.samples import Places  # noqa: PLC0415
 
     if url is None:
         raise UsageError("--secret is for another receiver; say which: --url http://…")

@@ -9,7 +9,13 @@ What the handler staged is in the result; nothing is sent and nothing is kept.
 
 from receiver.testing.answers import Answers, ApiCall
 from receiver.testing.events import EventLike, make_event
-from receiver.testing.run import HandlerRun, handler_of, run_handler, run_handler_async
+from receiver.testing.run import (
+    HandlerRun,
+    handler_of,
+    load_handler,
+    run_handler,
+    run_handler_async,
+)
 
 __all__ = [
     "Answers",
@@ -17,6 +23,7 @@ __all__ = [
     "EventLike",
     "HandlerRun",
     "handler_of",
+    "load_handler",
     "make_event",
     "run_handler",
     "run_handler_async",

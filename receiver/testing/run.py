@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable, Collection, Coroutine, Iterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any, Literal, ParamSpec, TypeVar
 
 import httpx2
@@ -14,7 +15,7 @@ import httpx2
 from claribi import AsyncClariBI
 from receiver.errors import ConfigError, Reject, Retry, Skip, UsageError
 from receiver.model import Message
-from receiver.registry import Context, Handler, SchemaError
+from receiver.registry import Context, Handler, SchemaError, load_handlers
 from receiver.registry.handler import make_handlers
 from receiver.testing.answers import Answers, ApiCall, client_of
 from receiver.testing.events import EventLike, make_event
@@ -114,6 +115,19 @@ def handler_of(func: Callable[..., Any]) -> Handler:
     if not handlers:
         raise UsageError(f"{getattr(func, '__name__', func)} is no handler: put @on(…) above it")
     return handlers[0]
+
+
+def load_handler(file: Path | str, function: str | None = None) -> Handler:
+    """The handler in a file, loaded as `clarihook serve` loads it; `function` if it has several.
+
+    Raises HandlerLoadError for a file that can't be loaded, UsageError if there is no such one.
+    """
+    found = load_handlers([Path(file)]).handlers
+    named = [each for each in found if function in (None, each.func.__name__)]
+    if len(named) == 1:
+        return named[0]
+    names = ", ".join(each.func.__name__ for each in found) or "none"
+    raise UsageError(f"{file}: say which function: load_handler(file, …); its handlers: {names}")
 
 
 async def _ending(handler: Handler, ctx: Context, seconds: float) -> HandlerRun:

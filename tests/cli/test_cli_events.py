@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from live_deployment import CONFIG, Deployment, eventually
 
-from receiver.cli.samples import SAMPLE_DATA, Places, make_sample
 from receiver.events import MODELS
 from receiver.payload import parse_object
+from receiver.samples import SAMPLE_DATA, Places, make_sample
 from receiver.settings import Settings
 from receiver.signatures import PRESETS
 from receiver.sources import build_sources

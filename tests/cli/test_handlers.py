@@ -1,13 +1,16 @@
 """`clarihook handlers list` and `handlers run`."""
 
 import json
+import os
 import shutil
 import subprocess
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
 
 import pytest
+from live_deployment import Deployment
 
 Clarihook = Callable[..., subprocess.CompletedProcess[str]]
 
@@ -122,10 +125,11 @@ def test_run_of_a_failing_handler_shows_its_line(home: Path, handlers: Clarihook
     ("arguments", "text"),
     [
         (["report_generated.anounce", "--type", "x"], "did you mean 'report_generated.announce'?"),
-        (["report_generated.announce"], "give the event: a file with its body, or --type"),
+        (["report_generated.announce"], "give the event: its id, a file with its body, or --type"),
         (["report_generated.announce", "--type", "x", "--data", "{"], "--data is no JSON:"),
         (["report_generated.announce", "--type", "x", "--data", "[]"], "is no JSON object"),
-        (["report_generated.announce", "nowhere.json"], "No such file"),
+        (["report_generated.announce", "nowhere.json"], "nowhere.json can't be read: No such file"),
+        (["report_generated.announce", "evt_01"], "no database here yet"),
     ],
 )
 def test_run_says_what_is_wrong_with_its_arguments(
@@ -135,6 +139,61 @@ def test_run_says_what_is_wrong_with_its_arguments(
     assert result.returncode == 2
     assert text in " ".join(result.stderr.split())
     assert "Traceback" not in result.stderr
+
+
+def test_run_takes_a_stored_event(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "home")
+    deployment.serve()
+    try:
+        (event_id,) = deployment.send("loud.a")
+    finally:
+        deployment.stop()
+    result = deployment.run("handlers", "run", "mine.tell", event_id[:20], "--json")
+    (message,) = json.loads(result.stdout)["messages"]
+    assert (message["title"], message["body"]) == ("Heard", f"of {event_id}")
+    piped = subprocess.run(
+        [sys.executable, "-m", "receiver.cli", "handlers", "run", "mine.tell", "-"],
+        input='{"event": "loud.b", "data": {}}', cwd=deployment.home, capture_output=True,
+        text=True, check=False, timeout=60, env={**os.environ, "PYTHONPATH": str(SHIPPED.parent)},
+    )  # fmt: skip
+    assert "message   to ops, info: Heard" in piped.stdout, piped.stderr
+
+
+@pytest.mark.parametrize(
+    ("arguments", "text"),
+    [
+        (["../x", "--type", "a"], "'../x' can't be a handler file's name: use a to z"),
+        (["_shared", "--type", "a"], "'_shared' can't be"),
+        (["class", "--type", "a"], "'class' can't be"),
+        (["Big", "--type", "a"], "'Big' can't be"),
+        (["x" * 65, "--type", "a"], "can't be a handler file's name"),
+        (["report_generated", "--type", "a"], "report_generated.py exists; choose another name"),
+        (["tested", "--type", "a"], "test_tested.py exists; choose another name"),
+        (["fine", "--type", "a b"], "--type: 'a b' is no event type pattern"),
+        (["fine"], "Missing option '--type'"),
+    ],
+)
+def test_new_overwrites_nothing_and_wants_a_plain_name(
+    home: Path, handlers: Clarihook, arguments: list[str], text: str
+) -> None:
+    (home / "tests").mkdir()
+    (home / "tests/test_tested.py").write_text("# mine")
+    before = {path: path.read_bytes() for path in home.rglob("*.py")}
+    result = handlers("new", *arguments)
+    assert result.returncode == 2
+    assert text in " ".join(result.stderr.split())
+    assert before == {path: path.read_bytes() for path in home.rglob("*.py")}
+
+
+def test_new_asks_about_a_mistyped_type_and_takes_the_first_channel(
+    home: Path, handlers: Clarihook
+) -> None:
+    result = handlers("new", "mine", "--type", "report.generatd", "--json")
+    assert "clariBI sends no report.generatd; did you mean report.generated?" in result.stderr
+    made = json.loads(result.stdout)
+    assert made["handler"] == "mine.handle"
+    assert 'CHANNEL = "ops"' in Path(made["file"]).read_text()
+    assert Path(made["test"]) == home / "tests/test_mine.py"
 
 
 def test_serve_refuses_a_broken_file_as_it_refuses_wrong_settings(

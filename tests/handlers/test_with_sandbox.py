@@ -1,66 +1,35 @@
 """The shipped handlers against the real sandbox, over real HTTP: no table of answers."""
 
 import asyncio
-import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any
 
 import pytest
-import uvicorn
 
-from claribi import AsyncClariBI
-from claribi.sandbox import Sandbox, create_app
+from claribi.sandbox import Sandbox
 from claribi.sandbox.events import example_data
+from receiver.pytest_plugin.sandbox import ServedSandbox
 from receiver.registry import Registry
 from receiver.testing import HandlerRun, run_handler_async
 
 Run = Callable[..., HandlerRun]
 
 
-class _Server(uvicorn.Server):
-    """Tells when it listens."""
-
-    def __init__(self, config: uvicorn.Config) -> None:
-        super().__init__(config)
-        self.is_ready = threading.Event()
-
-    async def startup(self, sockets: Any = None) -> None:
-        await super().startup(sockets)
-        self.is_ready.set()
-
-
-@pytest.fixture(scope="module")
-def served() -> Iterator[tuple[Sandbox, str]]:
-    """A sandbox and the base URL of its API."""
-    app = create_app()
-    server = _Server(uvicorn.Config(app, port=0, log_level="critical", ws="none", lifespan="on"))
-    thread = threading.Thread(target=server.run, name="sandbox under test")
-    thread.start()
-    try:
-        assert server.is_ready.wait(20), "the sandbox did not start"
-        host, port = server.servers[0].sockets[0].getsockname()
-        yield app.state.sandbox, f"http://{host}:{port}/api/"
-    finally:
-        server.should_exit = True
-        thread.join(20)
+@pytest.fixture
+def sandbox(claribi_sandbox: ServedSandbox) -> Sandbox:
+    return claribi_sandbox.sandbox
 
 
 @pytest.fixture
-def sandbox(served: tuple[Sandbox, str]) -> Sandbox:
-    served[0].reset()
-    return served[0]
-
-
-@pytest.fixture
-def run(shipped: Registry, served: tuple[Sandbox, str], sandbox: Sandbox) -> Run:
+def run(shipped: Registry, claribi_sandbox: ServedSandbox) -> Run:
     """Run the handler of an event that the sandbox would send."""
 
-    def run_one(event_type: str, api_key: str = sandbox.api_key, **options: Any) -> HandlerRun:
+    def run_one(event_type: str, api_key: str = Sandbox.api_key, **options: Any) -> HandlerRun:
         handler = shipped.matching(event_type)[-1]
-        data = example_data(sandbox.world, event_type)
+        data = example_data(claribi_sandbox.sandbox.world, event_type)
 
         async def call() -> HandlerRun:
-            async with AsyncClariBI(base_url=served[1], api_key=api_key, retries=0) as client:
+            async with claribi_sandbox.client(api_key, retries=0) as client:
                 return await run_handler_async(
                     handler, event_type, data=data, claribi=client, channels={"ops"}, **options
                 )

@@ -3,10 +3,9 @@
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import UTC, datetime
 from typing import Any
 
-from receiver.cli.times import iso
 from receiver.signatures import PRESETS, Scheme
 
 SAMPLE_DATA: Mapping[str, dict[str, Any]] = {
@@ -74,7 +73,7 @@ def make_sample(
 ) -> Sample:
     """A signed webhook. No two with different ids are equal, so none is taken for a duplicate."""
     value: dict[str, Any] = {
-        "timestamp": iso(now, "microseconds"),
+        "timestamp": now.astimezone(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         "data": {**SAMPLE_DATA.get(event_type, {}), **data},
     }
     headers = {"content-type": "application/json", "user-agent": "clarihook-events-send"}
