@@ -98,6 +98,7 @@ class Application:
             "running": self.engine.dispatcher.running,
             "handlers": len(self.engine.registry.handlers),
             "handler_problems": len(self.engine.registry.problems),
+            "open_circuits": sorted(self.engine.dispatcher.circuits.open),
             "waiting_for_nobody": sum(self.engine.dispatcher.without_lane.values()),
         }
         return JSONResponse(body, 503 if draining else 200)

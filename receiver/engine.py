@@ -12,6 +12,7 @@ import structlog
 from pydantic import SecretStr
 
 from receiver.dispatch import Dispatcher, Lane
+from receiver.dispatch.circuit import CircuitRules
 from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.policies import NOTHING_SET, HandlerPolicies
@@ -20,6 +21,7 @@ from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_stand_in import StandInRunner
 from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import ConfigError
 from receiver.housekeeping import keep_house
@@ -247,11 +249,21 @@ class Engine:
         target = self.notifier.get(name)
         policy = self.notifier.retry_policy(name)
         rules = RetryRules(policy=lambda _source: policy, redact=self.notifier.redactor.line)
+        channel = self.notifier.channel_of(name)
+        circuit = None
+        if channel.circuit_failures:
+            circuit = TargetCircuit(
+                name,
+                CircuitRules(
+                    failures=channel.circuit_failures, pause_seconds=channel.circuit_pause_seconds
+                ),
+            )
         return Lane(
             name,
-            TargetRunner(target=target, rules=rules),
-            self.notifier.channel_of(name).concurrency,
+            TargetRunner(target=target, rules=rules, circuit=circuit),
+            channel.concurrency,
             pace=target.pace,
+            circuit=circuit,
             is_limited=True,
         )
 

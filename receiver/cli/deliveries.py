@@ -15,6 +15,7 @@ from receiver.cli.output import print_json, print_line, print_table
 from receiver.cli.records import delivery_record, reason_of
 from receiver.cli.times import SinceOption, UntilOption, shown, span_ms
 from receiver.cli.tree import Story, print_stories, tell
+from receiver.cli.waiting import with_reasons
 from receiver.errors import UsageError
 from receiver.model import Delivery, DeliveryId, State, format_delivery_id
 from receiver.settings import Settings, load_settings
@@ -214,10 +215,12 @@ async def _list(
     settings: Settings, which: DeliveryFilter, event: str | None, limit: int
 ) -> list[Delivery]:
     async with opened(settings, "reader") as store:
-        if event is None:
-            return await store.deliveries(which, limit=limit)
-        ids = [each.id for each in await store.deliveries_of((await find_event(store, event)).id)]
-        return await store.deliveries(replace(which, ids=ids), limit=limit) if ids else []
+        if event is not None:
+            made = await store.deliveries_of((await find_event(store, event)).id)
+            which = replace(which, ids=[each.id for each in made])
+            if not which.ids:
+                return []
+        return await with_reasons(store, await store.deliveries(which, limit=limit))
 
 
 async def _show(settings: Settings, text: str) -> Story:
@@ -262,7 +265,7 @@ def _row(delivery: Delivery) -> tuple[object, ...]:
         delivery.state,
         f"{delivery.attempts}/{delivery.max_attempts}",
         shown(delivery.due_at) if waits else None,
-        (reason_of(delivery) or "")[:80],
+        (reason_of(delivery) or "")[:120],
     )
 
 

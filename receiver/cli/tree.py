@@ -10,6 +10,7 @@ from rich.tree import Tree
 from receiver.cli.output import console
 from receiver.cli.records import attempt_record, delivery_record, message_record, reason_of
 from receiver.cli.times import duration, iso, shown
+from receiver.cli.waiting import with_reasons
 from receiver.model import Attempt, Delivery, Message, State, format_delivery_id
 from receiver.printable import printable
 from receiver.store.sqlite import SqliteStore
@@ -44,6 +45,7 @@ class Story:
 
 async def tell(store: SqliteStore, delivery: Delivery) -> Story:
     """Read what happened to a delivery."""
+    (delivery,) = await with_reasons(store, [delivery])
     message = None
     if delivery.message_id is not None:
         message = await store.message(delivery.message_id)

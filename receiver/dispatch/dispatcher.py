@@ -12,6 +12,7 @@ import structlog
 
 from receiver.dispatch.lane import Lane, Postpone
 from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
+from receiver.dispatch.target_circuit import CircuitBoard
 from receiver.errors import StoreUnavailable
 from receiver.model import DeliveryId, State, format_delivery_id
 from receiver.store.base import Claim, Finish, Store
@@ -32,7 +33,10 @@ class Dispatcher:
 
     def __init__(self, store: Store, lanes: Iterable[Lane]) -> None:
         self._store = store
-        self._lanes = {lane.name: lane for lane in lanes}
+        self._lanes: dict[str, Lane] = {}
+        self.circuits = CircuitBoard(store)
+        for lane in lanes:
+            self.add_lane(lane)
         self._recorder = Recorder(store, self._on_recorded)
         self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
         self._reserved = 0
@@ -59,10 +63,13 @@ class Dispatcher:
     def add_lane(self, lane: Lane) -> None:
         """Run deliveries of that name too; before the start."""
         self._lanes[lane.name] = lane
+        if lane.circuit is not None:
+            self.circuits.add(lane.name, lane.circuit)
 
     async def start(self) -> None:
         """Begin to claim."""
         self.backlog = await self._store.backlog()
+        await self.circuits.look(names=self._lanes)
         await self._count_without_lane()
         for name, waiting in self.without_lane.items():
             log.warning(
@@ -131,9 +138,10 @@ class Dispatcher:
         try:
             async with asyncio.timeout(STORE_SECONDS):
                 await self._recorder.all_recorded()
+                await self.circuits.save()
                 if given_back:
                     await self._recorder.give_back(given_back)
-        except TimeoutError:
+        except (TimeoutError, StoreUnavailable):
             # Their claims stand, so the next start takes them up and tries them again.
             log.error("dispatch.not_recorded", deliveries=self._recorder.unrecorded)
 
@@ -168,12 +176,16 @@ class Dispatcher:
             self._none_reserved.set()
 
     def _leave(self, lane: Lane) -> None:
-        if lane.room == 0:  # there may be more of it in the store
+        if lane.running >= lane.limit:  # there may be more of it in the store
+            self._wake.set()
+        if lane.circuit is not None and lane.circuit.is_unsaved:
             self._wake.set()
         lane.running -= 1
 
     def _return(self, lane: Lane) -> None:
-        if lane.room == 0 or lane.pace is not None:  # somebody may have waited for this place
+        if (
+            lane.running >= lane.limit or lane.pace is not None
+        ):  # somebody may have waited for this place
             self._wake.set()
         lane.return_places(1)
 
@@ -200,6 +212,7 @@ class Dispatcher:
 
     async def _claim_round(self) -> bool:
         """Claim once for every lane with room; whether there may be more to claim at once."""
+        await self.circuits.save()
         now_ms = int(time.time() * 1000)
         open_lanes = [lane for lane in self._lanes.values() if _may_claim(lane)]
         if not open_lanes:
@@ -281,6 +294,7 @@ class Dispatcher:
                 rescued = await self._store.heartbeat()
                 self.backlog = await self._store.backlog() + len(self._tasks)
                 await self._count_without_lane()
+                await self.circuits.look(names=self._lanes)
             except StoreUnavailable as error:
                 self._recorder.note_outage(error)
             except Exception:

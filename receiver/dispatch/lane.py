@@ -8,6 +8,7 @@ from collections.abc import Awaitable
 from dataclasses import dataclass
 from typing import Protocol
 
+from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.rate import Pace
 from receiver.store.base import Claim, Finish
 
@@ -37,6 +38,8 @@ class Lane:
     """How many of its deliveries run at a time."""
     pace: Pace | None = None
     """How fast they may begin, on `time.monotonic()`: each takes a token first."""
+    circuit: TargetCircuit | None = None
+    """While it is open, none is claimed."""
     is_limited: bool = False
     """Whether its limits are kept for the whole deployment: one process at a time runs it."""
     running: int = 0
@@ -47,11 +50,12 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more may run now."""
-        return self.limit - self.running
+        most = self.limit if self.circuit is None else self.circuit.limit(self.limit)
+        return most - self.running
 
     def take_place(self) -> bool:
         """Take a place, and a token where there is a pace, if nothing else waits for them."""
-        if self.running >= self.limit:
+        if self.room <= 0:
             return False
         if self.pace is not None and (
             self.slot_at is not None or self.pace.take(time.monotonic()) > 0

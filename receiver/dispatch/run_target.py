@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from receiver.dispatch.ending import FINAL, Ending, RetryRules
 from receiver.dispatch.lane import Postpone
+from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.model import Outcome
 from receiver.notify import SendResult, Target
 from receiver.retry import names_result
@@ -21,9 +22,10 @@ class TargetRunner:
 
     target: Target
     rules: RetryRules
+    circuit: TargetCircuit | None = None
 
     async def __call__(self, claim: Claim) -> Finish:
-        """Send the message once. Raises Postpone if the target could not even begin.
+        """Send the message once. Raises Postpone if it could not even begin.
 
         At a stop it ends by itself: with an attempt whose outcome is unknown.
         """
@@ -31,11 +33,15 @@ class TargetRunner:
         ending = Ending(claim, self.rules)
         if (expired := ending.expired()) is not None:
             return expired
+        if self.circuit is not None and not self.circuit.begin():
+            raise Postpone(0.0)
         try:
             result = await self.target.send(claim.message)
         except asyncio.CancelledError:
             # Not given back as unrun: what was on its way may have arrived.
             return ending.cut_off("Stopped", "cut off by a stop; it may have arrived")
+        if self.circuit is not None:
+            self.circuit.judge(result)
         if result.error_class == _BUSY:
             raise Postpone(result.retry_after_seconds or _WAIT_SECONDS)
         return self._finish(ending, result)

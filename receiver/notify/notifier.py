@@ -32,6 +32,9 @@ class ChannelSpec:
     """As `parse_rate` takes it; None is no limit but the one that a target asks for itself."""
     concurrency: int = 1
     """Messages sent at the same time, to each target."""
+    circuit_failures: int = 5
+    """Failures in a row after which a target is left alone for a while; 0 is never."""
+    circuit_pause_seconds: float = 30.0
     timeout_seconds: float = 20.0
     retry: RetryPolicy = field(default_factory=RetryPolicy)
     """How each target's deliveries are tried again."""
@@ -51,6 +54,10 @@ class ChannelSettings(Protocol):
     @property
     def concurrency(self) -> int: ...
     @property
+    def circuit_failures(self) -> int: ...
+    @property
+    def circuit_pause(self) -> timedelta: ...
+    @property
     def timeout(self) -> timedelta: ...
     @property
     def retry(self) -> RetryOptions: ...
@@ -62,6 +69,8 @@ def channel_spec(settings: ChannelSettings) -> ChannelSpec:
         urls=tuple(url.get_secret_value() for url in settings.urls),
         rate=None if settings.rate is None else str(settings.rate),
         concurrency=settings.concurrency,
+        circuit_failures=settings.circuit_failures,
+        circuit_pause_seconds=settings.circuit_pause.total_seconds(),
         timeout_seconds=settings.timeout.total_seconds(),
         retry=settings.retry.over(RetryPolicy()),
     )

@@ -264,6 +264,10 @@ class ChannelSettings(Section):
     """Messages sent to each target at most, such as "1/s" or "30/m burst 5"; unset is no limit."""
     concurrency: Count = 1
     """Messages sent to each target at the same time; with 1 they go out in order."""
+    circuit_failures: Annotated[int, Field(ge=0)] = 5
+    """Failures in a row after which a target is left alone for a while; 0 is never."""
+    circuit_pause: PositiveDuration = parse_duration("30s")
+    """How long at first; each failed try after it doubles the wait, up to 10 minutes."""
     timeout: PositiveDuration = parse_duration("20s")
     """How long sending one message may take."""
     attempts: Count = 8

@@ -93,6 +93,18 @@ class Claim(NamedTuple):
     replay_id: int | None = None
 
 
+class OpenCircuit(NamedTuple):
+    """How a target's circuit stands, as far as it outlives its process."""
+
+    name: str
+    failures: int
+    """In a row; one more for each failed probe."""
+    open_until_ms: int | None
+    """Nothing is sent before; from then on one at a time is tried. None: it is closed."""
+    reason: str | None
+    """What the target said last."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
     """A request that was refused."""
@@ -237,6 +249,12 @@ class Store(Protocol):
 
     async def heartbeat(self) -> int:
         """Extend this worker's lease and rescue dead workers' deliveries; how many those were."""
+
+    async def save_circuit(self, circuit: OpenCircuit) -> None:
+        """Keep how a target's circuit stands."""
+
+    async def open_circuits(self) -> list[OpenCircuit]:
+        """The circuits that are not closed."""
 
     async def reject(self, rejection: Rejection) -> None:
         """Keep a refused request in the bounded log of rejections."""

@@ -277,6 +277,12 @@ SET
     state = ?1, finalized_at = ?2, due_at = ?3, reason = ?4, worker = NULL
 WHERE id = ?5 AND state = 'running' AND worker = ?6
 
+-- name: save_circuit
+INSERT INTO lanes (name, failures, open_until, reason)
+VALUES (?, ?, ?, ?)
+ON CONFLICT (name) DO UPDATE SET
+    failures = excluded.failures, open_until = excluded.open_until, reason = excluded.reason
+
 -- name: insert_rejection
 INSERT INTO rejections (received_at, source, status, reason, headers, body, body_bytes)
 VALUES (?, ?, ?, ?, ?, ?, ?)

@@ -21,7 +21,14 @@ from receiver.model import (
     State,
     from_ms,
 )
-from receiver.store.base import DeliveryFilter, EventFilter, Rejection, Replay, SaidMessage
+from receiver.store.base import (
+    DeliveryFilter,
+    EventFilter,
+    OpenCircuit,
+    Rejection,
+    Replay,
+    SaidMessage,
+)
 from receiver.store.claims import event_from_row
 from receiver.store.driver import sqlite3
 from receiver.store.ids import FIRST, LAST, first_id_at
@@ -99,6 +106,10 @@ class SqliteReads:
     async def waiting(self) -> dict[str, int]:
         """See `Store.waiting`."""
         return dict(await self._rows("count_waiting", ()))
+
+    async def open_circuits(self) -> list[OpenCircuit]:
+        """See `Store.open_circuits`."""
+        return [OpenCircuit(*row) for row in await self._rows("open_circuits", ())]
 
     async def value(self, handler: str, key: str) -> str | None:
         """See `Store.value`."""

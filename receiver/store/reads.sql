@@ -312,6 +312,12 @@ FROM replays
 WHERE driven_at < ?
 ORDER BY id
 
+-- name: open_circuits
+SELECT name, failures, open_until, reason
+FROM lanes
+WHERE open_until IS NOT NULL
+ORDER BY name
+
 -- name: value
 SELECT value
 FROM handler_values

@@ -18,7 +18,7 @@ import structlog
 from receiver.errors import StoreError, StoreLocked
 from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
 from receiver.store import changes, pruning
-from receiver.store.base import Claim, Finish, Recorded, Rejection
+from receiver.store.base import Claim, Finish, OpenCircuit, Recorded, Rejection
 from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims
 from receiver.store.driver import SQLITE_VERSION, has_wal_reset_race, sqlite3
@@ -249,6 +249,11 @@ class SqliteStore(SqliteReads):
         """Extend the lease, rescue from the dead; see `Store.heartbeat`."""
         assert self._leases is not None, "a reader has no lease"
         return await self.write(self._leases.beat)
+
+    async def save_circuit(self, circuit: OpenCircuit) -> None:
+        """Keep how a circuit stands; see `Store.save_circuit`."""
+        queries = self._queries
+        await self.write(lambda db: db.execute(queries["save_circuit"], circuit))
 
     async def reject(self, rejection: Rejection) -> None:
         """Keep a refused request; see `Store.reject`."""

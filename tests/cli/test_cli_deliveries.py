@@ -1,5 +1,9 @@
 """`clarihook deliveries`: what is dead says why, and a person moves it, beside a server or not."""
 
+import json
+import re
+import socket
+import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -101,3 +105,38 @@ def test_what_cannot_be_moved_is_said(deployment: Deployment) -> None:
         result = deployment.call("deliveries", *arguments)
         assert result.returncode == 2, arguments
         assert text in " ".join(result.stderr.replace("│", " ").split())
+
+
+def test_what_waits_for_an_open_circuit_says_so(tmp_path: Path) -> None:
+    """In the list, in its story, and in the server's health."""
+    with socket.socket() as probe:  # bound, and nobody listens: refused at once
+        probe.bind(("127.0.0.1", 0))
+        deployment = Deployment(tmp_path / "home")
+        config = deployment.home / "config/clarihook.toml"
+        channel = f'urls = ["json://127.0.0.1:{probe.getsockname()[1]}/"]\ncircuit_failures = 1'
+        file_channel = 'urls = ["file://data/messages.jsonl"]'
+        config.write_text(config.read_text().replace(file_channel, channel))
+        deployment.serve()
+        try:
+            deployment.send("loud.a", "--count", "3")
+            command = ("deliveries", "list", "--name", "ops/*")
+            waiting = eventually(
+                lambda: [
+                    found
+                    for found in deployment.json(*command)["deliveries"]
+                    if found["state"] == "pending" and (found["reason"] or "").startswith("waits: ")
+                ]
+            )
+            expected = (
+                r"waits: the circuit of ops/1-json is open until 20\d\d-\S+Z: "
+                r"not reached \(Connection refused\)"
+            )
+            assert re.fullmatch(expected, waiting[0]["reason"])
+            assert waiting[0]["attempts"] == 0
+            assert re.search(expected, deployment.call(*command).stdout)
+            shown = deployment.call("deliveries", "show", waiting[0]["id"]).stdout
+            assert re.search(expected, " ".join(shown.split()))
+            with urllib.request.urlopen(f"{deployment.origin}/health") as answer:
+                assert json.load(answer)["open_circuits"] == ["ops/1-json"]
+        finally:
+            deployment.stop()

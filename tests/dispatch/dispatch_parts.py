@@ -17,11 +17,24 @@ from receiver.dispatch.lane import Runner
 from receiver.dispatch.policies import HandlerPolicies
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
+from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
-from receiver.model import Attempt, Delivery, DeliveryId, NewDelivery, NewEvent, State
+from receiver.model import (
+    Attempt,
+    Delivery,
+    DeliveryId,
+    Message,
+    NewDelivery,
+    NewEvent,
+    Outcome,
+    State,
+)
+from receiver.notify import SendResult
+from receiver.rate import Pace
 from receiver.registry.handler import Handler, make_handlers
 from receiver.retry import RetryPolicy
-from receiver.store.base import Claim, Finish, Store
+from receiver.store.base import Claim, Finish, StagedMessage, Store
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
 
@@ -175,3 +188,47 @@ def on_test(**options: Any) -> Callable[..., Any]:
     def test(event: dict[str, Any]) -> None: ...
 
     return on("*", name="h.test", **options)(test)
+
+
+class Answers:
+    """A target that gives one answer after the other."""
+
+    name = "ops/1-test"
+
+    def __init__(self, *results: SendResult) -> None:
+        self.results = list(results)
+        self.pace = Pace(None)
+        self.sent = 0
+        self.hangs = asyncio.Event()
+
+    async def send(self, _message: Message) -> SendResult:
+        self.sent += 1
+        if not self.results:
+            self.hangs.set()
+            await asyncio.Event().wait()
+        return self.results.pop(0)
+
+    async def close(self) -> None:
+        """Nothing to close."""
+
+
+async def send_message(store: SqliteStore, *, attempts: int = 3) -> int:
+    """A message to `ops/1-test`, as a handler's success leaves it; its delivery's number."""
+    await send(store, "h.says")
+    (claim,) = await store.claim({"h.says": 1}, now_ms=10**13)
+    staged = StagedMessage(
+        Message(channel="ops", title="t", body="b"),
+        (NewDelivery("target", Answers.name, attempts),),
+    )
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    store.finish(Ending(claim, RULES).succeeded(messages=(staged,)), told.set_result)
+    assert await told is None
+    return (await store.deliveries_of(claim.event.id))[1].id
+
+
+def target_lane(target: Answers, *, limit: int = 1, circuit: TargetCircuit | None = None) -> Lane:
+    runner = TargetRunner(target=target, rules=RULES, circuit=circuit)
+    return Lane(target.name, runner, limit, target.pace, circuit, is_limited=True)
+
+
+DELIVERED = SendResult(outcome=Outcome.DELIVERED, status_code=200)

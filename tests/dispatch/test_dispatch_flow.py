@@ -9,7 +9,9 @@ from typing import Any
 import pytest
 import structlog
 from dispatch_parts import (
+    DELIVERED,
     RULES,
+    Answers,
     Gate,
     dispatching,
     event,
@@ -20,21 +22,21 @@ from dispatch_parts import (
     on_test,
     recording,
     send,
+    send_message,
     succeed,
+    target_lane,
     until,
 )
 
-from receiver.dispatch import Dispatcher, Lane, Postpone
+from receiver.dispatch import Dispatcher, Postpone
 from receiver.dispatch import dispatcher as dispatcher_module
 from receiver.dispatch import recording as recording_module
 from receiver.dispatch.ending import Ending
-from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import StoreUnavailable
-from receiver.model import Message, NewDelivery, Outcome, State
+from receiver.model import Outcome, State
 from receiver.notify import SendResult
-from receiver.rate import Pace
-from receiver.store.base import Claim, Finish, StagedMessage
+from receiver.store.base import Claim, Finish
 from receiver.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -213,49 +215,6 @@ async def test_a_postponed_run_was_no_attempt(store: SqliteStore) -> None:
         done = await in_state(store, delivery_id)
     assert (done.state, done.attempts, calls) == (State.SUCCEEDED, 1, [1, 1, 1])
     assert len(await store.attempts(delivery_id)) == 1
-
-
-class Answers:
-    """A target that gives one answer after the other."""
-
-    name = "ops/1-test"
-
-    def __init__(self, *results: SendResult) -> None:
-        self.results = list(results)
-        self.pace = Pace(None)
-        self.sent = 0
-        self.hangs = asyncio.Event()
-
-    async def send(self, _message: Message) -> SendResult:
-        self.sent += 1
-        if not self.results:
-            self.hangs.set()
-            await asyncio.Event().wait()
-        return self.results.pop(0)
-
-    async def close(self) -> None:
-        """Nothing to close."""
-
-
-async def send_message(store: SqliteStore, *, attempts: int = 3) -> int:
-    """A message to `ops/1-test`, as a handler's success leaves it; its delivery's number."""
-    await send(store, "h.says")
-    (claim,) = await store.claim({"h.says": 1}, now_ms=10**13)
-    staged = StagedMessage(
-        Message(channel="ops", title="t", body="b"),
-        (NewDelivery("target", Answers.name, attempts),),
-    )
-    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
-    store.finish(Ending(claim, RULES).succeeded(messages=(staged,)), told.set_result)
-    assert await told is None
-    return (await store.deliveries_of(claim.event.id))[1].id
-
-
-def target_lane(target: Answers) -> Lane:
-    return Lane(target.name, TargetRunner(target=target, rules=RULES), 1, target.pace)
-
-
-DELIVERED = SendResult(outcome=Outcome.DELIVERED, status_code=200)
 
 
 async def test_a_busy_target_uses_up_no_attempt(store: SqliteStore) -> None:
