@@ -131,7 +131,7 @@ class Engine:
                     rules=self._rules(),
                 )
                 # One at a time, so that they stay in order of arrival.
-                self.dispatcher.add_lane(Lane(name, runner, 1))
+                self.dispatcher.add_lane(Lane(name, runner, 1, is_limited=True))
 
     async def _warm_up_channels(self) -> None:
         """Import Apprise and open every URL, so that the first message need not wait for it."""

@@ -10,18 +10,25 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
+from receiver.dispatch.heart import Heart
 from receiver.dispatch.lane import Lane, Postpone
 from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
 from receiver.dispatch.target_circuit import CircuitBoard
-from receiver.errors import StoreUnavailable
+from receiver.errors import StoreError, StoreUnavailable
 from receiver.model import DeliveryId, State, format_delivery_id
 from receiver.store.base import Claim, Finish, Store
-from receiver.store.workers import HEARTBEAT_SECONDS
+from receiver.store.workers import LEASE_SECONDS
 
 log = structlog.get_logger("receiver.dispatch")
 
 POLL_SECONDS = 0.2
-"""How soon work that another process added, or that has come due, is noticed."""
+"""How soon work that has come due is noticed."""
+LOOK_SECONDS = 0.05
+"""How soon work that another process added is noticed: it looks at shared memory only."""
+COUNT_SECONDS = 5.0
+"""How often the store is asked how much waits."""
+ELSEWHERE_SECONDS = 0.5
+"""How long a lane that is another worker's is left to it before it is asked for again."""
 CANCEL_SECONDS = 0.5
 """At a stop, how long a run that was cancelled may take to end."""
 STORE_SECONDS = 2.0
@@ -31,19 +38,33 @@ STORE_SECONDS = 2.0
 class Dispatcher:
     """Runs deliveries of one store. Used from one event loop."""
 
-    def __init__(self, store: Store, lanes: Iterable[Lane]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        lanes: Iterable[Lane],
+        *,
+        lease_seconds: float = LEASE_SECONDS,
+        max_running: int | None = None,
+    ) -> None:
+        """`max_running`: of all its deliveries, so many run at a time; None is no such bound."""
         self._store = store
         self._lanes: dict[str, Lane] = {}
         self.circuits = CircuitBoard(store)
         for lane in lanes:
             self.add_lane(lane)
+        self._max_running = max_running
+        self.heart = Heart(
+            store, lease_seconds=lease_seconds, on_rescued=self.wake, on_lapse=self._forget_lanes
+        )
+        """Beats while the dispatcher runs; in a process that only receives it beats by itself."""
         self._recorder = Recorder(store, self._on_recorded)
         self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
         self._reserved = 0
         self._none_reserved = asyncio.Event()
         self._wake = asyncio.Event()
         self._claiming: asyncio.Task[None] | None = None
-        self._beating: asyncio.Task[None] | None = None
+        self._counting: asyncio.Task[None] | None = None
+        self._changes = 0
         self._is_stopping = False
         self._unrun: list[DeliveryId] = []
         self.backlog = 0
@@ -78,8 +99,9 @@ class Dispatcher:
                 deliveries=waiting,
                 remedy="bring back or mend the handler or target of that name, or discard them",
             )
+        await self.heart.start()
         self._claiming = asyncio.create_task(self._claim_forever(), name="dispatch-claim")
-        self._beating = asyncio.create_task(self._beat_forever(), name="dispatch-heartbeat")
+        self._counting = asyncio.create_task(self._count_forever(), name="dispatch-count")
 
     async def stop(self, drain_seconds: float) -> int:
         """Stop claiming, wait for what runs, give back what does not end in time; how many.
@@ -96,9 +118,10 @@ class Dispatcher:
             await asyncio.wait(list(self._tasks.values()), timeout=left_seconds)
         given_back = await self._cut_off()
         await self._tell_the_store(given_back)
-        if self._beating is not None:  # until now: what runs keeps its lease
-            self._beating.cancel()
-            await asyncio.gather(self._beating, return_exceptions=True)
+        if self._counting is not None:
+            self._counting.cancel()
+            await asyncio.gather(self._counting, return_exceptions=True)
+        await self.heart.stop()  # only now: what runs keeps its lease
         return len(given_back)
 
     def wake(self) -> None:
@@ -148,11 +171,17 @@ class Dispatcher:
     # -- handed over by ingress ---------------------------------------------------------------
 
     def reserve(self, lanes: Sequence[Lane]) -> bool:
-        """Take a place in each of the lanes, or in none: False when one has none to give now."""
-        if self._is_stopping:
+        """Take a place in each of the lanes, or in none: False when the store has to decide.
+
+        One lane has none to give now, or is another worker's; or this worker may have been
+        taken for dead.
+        """
+        if self._is_stopping or not self.heart.has_lease:
+            return False
+        if self._max_running is not None and self._room < len(lanes):
             return False
         for place, lane in enumerate(lanes):
-            if not lane.take_place():
+            if (lane.is_limited and not lane.is_mine) or not lane.take_place():
                 for taken in lanes[:place]:
                     self._return(taken)
                 return False
@@ -169,6 +198,12 @@ class Dispatcher:
         """Run a delivery that is claimed already, in its reserved place."""
         self._start(lane, claim)
         self._settle(1)
+
+    @property
+    def _room(self) -> int:
+        """How many more deliveries may run in this process, if that is bounded."""
+        assert self._max_running is not None, "only then is there a bound"
+        return self._max_running - sum(lane.running for lane in self._lanes.values())
 
     def _settle(self, places: int) -> None:
         self._reserved -= places
@@ -204,14 +239,31 @@ class Dispatcher:
             except Exception:
                 log.exception("dispatch.claim_failed")
                 pause = AGAIN_SECONDS
+            await self._wait_for_work(pause)
+
+    async def _wait_for_work(self, seconds: float) -> None:
+        """Wait that long, or until somebody in this process or another has added work."""
+        give_up_at = time.monotonic() + seconds
+        while (left := give_up_at - time.monotonic()) > 0:
             try:
-                async with asyncio.timeout(pause):
+                async with asyncio.timeout(min(LOOK_SECONDS, left)):
                     await self._wake.wait()
+                return
             except TimeoutError:
-                pass
+                if await self._has_changed():
+                    return
+
+    async def _has_changed(self) -> bool:
+        try:
+            changes = await self._store.change_count()
+        except StoreError:
+            return False  # it will be said by whoever asks for more
+        before, self._changes = self._changes, changes
+        return changes != before
 
     async def _claim_round(self) -> bool:
         """Claim once for every lane with room; whether there may be more to claim at once."""
+        await self.heart.ensure_lease()
         await self.circuits.save()
         now_ms = int(time.time() * 1000)
         open_lanes = [lane for lane in self._lanes.values() if _may_claim(lane)]
@@ -224,23 +276,39 @@ class Dispatcher:
         if not wants:
             return False
         claims: list[Claim] = []
+        alone = [name for name in wants if self._lanes[name].is_limited]
         try:
-            claims = await self._store.claim(wants, now_ms=now_ms)
+            claims = await self._store.claim(wants, now_ms=now_ms, alone=alone)
         finally:
             for claim in claims:
                 wants[claim.name] -= 1
             for name, unused in wants.items():
                 self._lanes[name].return_places(unused)
+        self._note_owners(alone, claims)
         for claim in claims:
             self._start(self._lanes[claim.name], claim)
         return any(unused == 0 for unused in wants.values())
+
+    def _note_owners(self, alone: Sequence[str], claims: Sequence[Claim]) -> None:
+        """Whose the limited lanes are: something was due, so who got nothing was not given it."""
+        got = {claim.name for claim in claims}
+        for name in alone:
+            lane = self._lanes[name]
+            lane.is_mine = name in got
+            if not lane.is_mine:
+                lane.not_before = time.monotonic() + ELSEWHERE_SECONDS
+
+    def _forget_lanes(self) -> None:
+        for lane in self._lanes.values():
+            lane.is_mine = False
 
     def _reserve_for_claims(self, due: Sequence[str]) -> dict[str, int]:
         """Take places for what is due, so that nothing else takes them while we claim."""
         wants: dict[str, int] = {}
         for name in due:
             lane = self._lanes[name]
-            if lane.room > 0 and (taken := lane.take_places(lane.room)):
+            room = lane.room if self._max_running is None else min(lane.room, self._room)
+            if room > 0 and (taken := lane.take_places(room)):
                 wants[name] = taken
             if lane.slot_at is not None:
                 wait = max(0.0, lane.slot_at - time.monotonic())
@@ -287,22 +355,15 @@ class Dispatcher:
         if finish.state is not State.SUCCEEDED:
             _log_failure(claim, finish)
 
-    async def _beat_forever(self) -> None:
+    async def _count_forever(self) -> None:
         while True:
-            await asyncio.sleep(HEARTBEAT_SECONDS)
+            await asyncio.sleep(COUNT_SECONDS)
             try:
-                rescued = await self._store.heartbeat()
                 self.backlog = await self._store.backlog() + len(self._tasks)
                 await self._count_without_lane()
                 await self.circuits.look(names=self._lanes)
-            except StoreUnavailable as error:
-                self._recorder.note_outage(error)
-            except Exception:
-                log.exception("dispatch.heartbeat_failed")
-            else:
-                if rescued:
-                    log.warning("dispatch.rescued", deliveries=rescued)
-                    self._wake.set()
+            except StoreError as error:
+                log.warning("dispatch.not_counted", error=str(error))
 
     async def _count_without_lane(self) -> None:
         waiting = await self._store.waiting()
@@ -312,7 +373,7 @@ class Dispatcher:
 
 
 def _may_claim(lane: Lane) -> bool:
-    return lane.room > 0 and (lane.slot_at is None or time.monotonic() >= lane.slot_at)
+    return lane.room > 0 and time.monotonic() >= max(lane.slot_at or 0.0, lane.not_before)
 
 
 def _log_failure(claim: Claim, finish: Finish) -> None:

@@ -41,7 +41,11 @@ class Lane:
     circuit: TargetCircuit | None = None
     """While it is open, none is claimed."""
     is_limited: bool = False
-    """Whether its limits are kept for the whole deployment: one process at a time runs it."""
+    """Whether its limits hold for all processes together: then one worker alone runs it."""
+    is_mine: bool = False
+    """Whether this worker is that one, as far as it knows."""
+    not_before: float = 0.0
+    """On `time.monotonic()`: until then a lane that is another worker's is left to it."""
     running: int = 0
     slot_at: float | None = None
     """On `time.monotonic()`: when the pace has a token for what waits; None if nothing waits for

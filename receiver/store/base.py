@@ -5,7 +5,7 @@ returns only after its change is committed and on stable storage; each is atomic
 there after a crash, or nothing.
 """
 
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
@@ -26,6 +26,8 @@ LIVE = 0
 """Priority of deliveries that live events made."""
 REPLAY = 1
 """Priority of a replay's deliveries: they take the place behind live ones."""
+SUSPECT = 2
+"""Priority of deliveries that have cost processes: each worker runs one of them at a time."""
 
 
 class Recorded(NamedTuple):
@@ -229,13 +231,19 @@ class Store(Protocol):
     async def due_names(self, names: Sequence[str], *, now_ms: int) -> list[str]:
         """Those of `names` that have a delivery due. Cheap: it only reads."""
 
-    async def claim(self, wants: Mapping[str, int], *, now_ms: int) -> list[Claim]:
+    async def claim(
+        self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()
+    ) -> list[Claim]:
         """Take up to `wants[name]` due deliveries of each name, live ones before replays.
 
         The claim counts the attempt. Of the deliveries with one name and one key only the
-        oldest unfinished is ever given out. Not to be cancelled: what it has claimed would be
+        oldest unfinished is ever given out. What is in `alone` is given to one worker only, as
+        long as it lives: the first that asks. Not to be cancelled: what it has claimed would be
         nobody's until this worker ends.
         """
+
+    async def take_lane(self, name: str) -> bool:
+        """Whether what goes by that name is this worker's alone, as with `claim`'s `alone`."""
 
     def finish(self, finish: Finish, done: Callable[[BaseException | None], None]) -> None:
         """Commit an attempt's end; `done` is called on the loop after the commit.
@@ -249,6 +257,9 @@ class Store(Protocol):
 
     async def heartbeat(self) -> int:
         """Extend this worker's lease and rescue dead workers' deliveries; how many those were."""
+
+    async def has_dead_workers(self) -> bool:
+        """Whether the next heartbeat would rescue anything. Cheap: it only reads."""
 
     async def save_circuit(self, circuit: OpenCircuit) -> None:
         """Keep how a target's circuit stands."""

@@ -14,11 +14,13 @@ from receiver.model import State
 from receiver.store.base import Finish, Recorded
 from receiver.store.driver import sqlite3
 from receiver.store.finishing import Finisher
+from receiver.store.opening import BUSY_TIMEOUT_SECONDS
 from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
 from receiver.store.queries import Queries
 from receiver.store.writer import Operation
 
 ROWS_PER_STATEMENT = 256
+_BUSY_LOOK_SECONDS = 0.0005
 _STEP = 8
 """Rows are filled up to a multiple of this, so that few statements are ever compiled."""
 _NO_ROW: BatchRow = ("", *(0,) * 10)
@@ -57,6 +59,8 @@ class BatchWriter:
         self._finisher = finisher
         self._on_fatal = on_fatal
         self._failed: BaseException | None = None
+        self.busy_seconds = BUSY_TIMEOUT_SECONDS
+        """How long a batch waits while another process writes."""
         for name in ("batch_view", "batch_event", "batch_delivery", "batch_success"):
             connection.execute(queries[name])
 
@@ -67,7 +71,7 @@ class BatchWriter:
         stays with the one that has it.
         """
         try:
-            self._transaction(batch)
+            self._transaction_in_turn(batch)
         except Exception as error:
             self._roll_back()
             refusal = self._refusal(error)
@@ -79,6 +83,29 @@ class BatchWriter:
                 operation.error = (
                     _as_store_error(error) if refusal is None else StoreUnavailable(refusal)
                 )
+
+    def _transaction_in_turn(self, batch: Sequence[Operation]) -> None:
+        """`_transaction`, as soon as no other process writes.
+
+        SQLite's own way to wait sleeps for up to 100 ms at a time: behind a busy process a
+        writer would come to nothing. A transaction that has begun is never refused as busy, so
+        nothing is done twice.
+        """
+        give_up_at: float | None = None
+        while True:
+            try:
+                self._transaction(batch)
+            except sqlite3.OperationalError as error:
+                if not _errorname(error).startswith("SQLITE_BUSY"):
+                    raise
+                now = time.monotonic()
+                give_up_at = give_up_at or now + self.busy_seconds
+                if now >= give_up_at:
+                    raise
+                self._roll_back()
+                time.sleep(_BUSY_LOOK_SECONDS)
+            else:
+                return
 
     def _apply_in_halves(self, batch: Sequence[Operation]) -> None:
         for operation in batch:
@@ -186,9 +213,7 @@ class BatchWriter:
 
     def _refusal(self, error: BaseException) -> str | None:
         """What to answer when the fault is the machine's, not the operation's."""
-        name = ""
-        if isinstance(error, sqlite3.Error):
-            name = getattr(error, "sqlite_errorname", None) or ""
+        name = _errorname(error)
         outage = next((_OUTAGES[each] for each in _OUTAGES if name.startswith(each)), None)
         if outage is None and name.startswith(_FATAL):
             self._fail(error)
@@ -217,6 +242,10 @@ def lease_lost(finish: Finish) -> LeaseLost:
         f"delivery {finish.delivery_id}, attempt {finish.number}: taken over by another worker "
         "or by hand while it ran; this run's result is void"
     )
+
+
+def _errorname(error: BaseException) -> str:
+    return getattr(error, "sqlite_errorname", None) or ""
 
 
 def _as_store_error(error: BaseException) -> StoreError:

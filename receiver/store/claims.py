@@ -1,7 +1,7 @@
 """Claiming due deliveries, and loading what they need to run."""
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 from receiver.model import (
@@ -25,18 +25,31 @@ def claim_due(
     worker: int,
     wants: Mapping[str, int],
     now_ms: int,
+    alone: Collection[str] = (),
 ) -> list[int]:
-    """Mark up to `wants[name]` due deliveries of each name as `worker`'s; their ids."""
+    """Mark up to `wants[name]` due deliveries of each name as `worker`'s; their ids.
+
+    One suspect goes first, or those behind a long backlog would never be told from the others.
+    """
     ids: list[int] = []
     for name, want in wants.items():
-        left = want
+        if name in alone and not take_lane(db, queries, name, worker=worker):
+            continue
+        rows = db.execute(queries["claim_suspect"], (worker, now_ms, name)).fetchall()
         for priority in (LIVE, REPLAY):
-            if left <= 0:
-                break
-            rows = db.execute(queries["claim"], (worker, now_ms, name, priority, left)).fetchall()
-            ids += [row[0] for row in rows]
-            left -= len(rows)
+            left = want - len(rows)
+            if left > 0:
+                rows += db.execute(queries["claim"], (worker, now_ms, name, priority, left))
+        ids += [row[0] for row in rows]
     return ids
+
+
+def take_lane(db: "sqlite3.Connection", queries: Queries, name: str, *, worker: int) -> bool:
+    """Whether the lane is this worker's alone: it was already, or it is now."""
+    row = db.execute(queries["worker_of_lane"], (name,)).fetchone()
+    if row is not None and row[0] == worker:
+        return True
+    return bool(db.execute(queries["take_lane"], (name, worker)).rowcount == 1)
 
 
 def load_claims(db: "sqlite3.Connection", queries: Queries, ids: Sequence[int]) -> list[Claim]:

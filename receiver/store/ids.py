@@ -41,6 +41,8 @@ def first_id_at(now_ms: int) -> str:
 _EPOCH_MS = 1_577_836_800_000  # 2020-01-01: 41 bits of milliseconds from then last until 2089
 _WORKER_BITS = 10
 _COUNT_BITS = 12
+WORKERS_APART = 1 << _WORKER_BITS
+"""Workers whose ids are equal modulo this one could give the same number."""
 
 
 def first_number_at(now_ms: int) -> int:
@@ -57,7 +59,7 @@ class Numbers:
     """
 
     def __init__(self, worker: int, *, even: bool = True) -> None:
-        self._first = ((worker % (1 << _WORKER_BITS)) << _COUNT_BITS) | (0 if even else 1)
+        self._first = ((worker % WORKERS_APART) << _COUNT_BITS) | (0 if even else 1)
         self._last = 0
 
     def next(self) -> int:

@@ -23,10 +23,12 @@ _WRITER_PRAGMAS = (
 )
 
 
-def connect_writer(path: Path) -> "sqlite3.Connection":
+def connect_writer(path: Path, *, may_migrate: bool = True) -> "sqlite3.Connection":
     """The one connection of a process that writes, with the schema brought up to date.
 
-    Raises StoreError with the remedy.
+    It waits for no lock: `BatchWriter` does, and looks more often than SQLite would. Raises
+    StoreError with the remedy, also for an older schema that this process `may_migrate` not,
+    since another one is at work on it.
     """
     if SQLITE_VERSION < _OLDEST:
         raise StoreError(
@@ -46,7 +48,8 @@ def connect_writer(path: Path) -> "sqlite3.Connection":
             )
         for pragma in _WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        _migrate(path, connection)
+        _migrate(path, connection, may_migrate=may_migrate)
+        connection.execute("PRAGMA busy_timeout = 0")
     except BaseException as error:
         connection.close()
         if isinstance(error, sqlite3.Error):
@@ -149,11 +152,17 @@ def _connect(database: str, *, uri: bool = False) -> "sqlite3.Connection":
     )
 
 
-def _migrate(path: Path, connection: "sqlite3.Connection") -> None:
+def _migrate(path: Path, connection: "sqlite3.Connection", *, may_migrate: bool) -> None:
     db = Database(connection, execute_plugins=False)
     _refuse_newer(path, db)
-    if migrations.pending(db):
-        migrations.apply(db)
+    if not migrations.pending(db):
+        return
+    if not may_migrate:
+        raise StoreError(
+            f"{path}: written by an older clarihook, which is still at work on it. Stop it, then "
+            "start this one: it brings the database up to date."
+        )
+    migrations.apply(db)
 
 
 def _refuse_newer(path: Path, db: Database) -> None:

@@ -121,6 +121,44 @@ WHERE id IN (
 )
 RETURNING id
 
+-- name: claim_suspect
+-- One of those that have cost processes, if this worker runs no other one (`SUSPECT_DEATHS`).
+UPDATE deliveries
+SET state = 'running', attempts = attempts + 1, worker = ?1, started_at = ?2
+WHERE id = (
+    SELECT id
+    FROM deliveries
+    WHERE
+        name = ?3
+        AND priority = 2
+        AND state IN ('pending', 'retrying')
+        AND waits_for_key = 0
+        AND due_at <= ?2
+        AND NOT EXISTS (
+            SELECT 1
+            FROM deliveries AS other
+            WHERE other.worker = ?1 AND other.state = 'running' AND other.priority = 2
+        )
+    ORDER BY due_at, id
+    LIMIT 1
+)
+RETURNING id
+
+-- name: take_lane
+-- A lane for one worker alone: free once that one is no worker any more.
+INSERT INTO lanes (name, worker)
+VALUES (?1, ?2)
+ON CONFLICT (name) DO UPDATE
+SET worker = excluded.worker
+WHERE
+    lanes.worker IS NULL
+    OR NOT EXISTS (SELECT 1 FROM workers WHERE workers.id = lanes.worker)
+
+-- name: worker_of_lane
+SELECT worker
+FROM lanes
+WHERE name = ?
+
 -- name: claimed
 SELECT
     deliveries.id,
@@ -193,7 +231,7 @@ VALUES (?, ?, ?, ?, ?)
 SELECT
     event_seq,
     name,
-    priority,
+    min(priority, 1),
     replay_id,
     coalesce((SELECT is_quiet FROM replays WHERE id = deliveries.replay_id), 0)
 FROM deliveries
@@ -261,7 +299,7 @@ DELETE FROM workers
 WHERE id = ?
 
 -- name: orphans
-SELECT id, attempts, attempts - attempts_forgiven, max_attempts, started_at, name, key
+SELECT id, attempts, attempts - attempts_forgiven, max_attempts, deaths, started_at, name, key
 FROM deliveries
 WHERE state = 'running' AND worker = ?
 ORDER BY id
@@ -274,8 +312,9 @@ WHERE state = 'running'
 -- name: rescue
 UPDATE deliveries
 SET
-    state = ?1, finalized_at = ?2, due_at = ?3, reason = ?4, worker = NULL
-WHERE id = ?5 AND state = 'running' AND worker = ?6
+    state = ?1, finalized_at = ?2, due_at = ?3, reason = ?4, worker = NULL,
+    deaths = ?5, priority = coalesce(?6, priority)
+WHERE id = ?7 AND state = 'running' AND worker = ?8
 
 -- name: save_circuit
 INSERT INTO lanes (name, failures, open_until, reason)
@@ -333,6 +372,8 @@ SET
     due_at = ?1,
     attempts_forgiven = attempts,
     retried_at = ?1,
+    deaths = 0,
+    priority = min(priority, replay_id IS NOT NULL),
     reason = NULL,
     waits_for_key = key IS NOT NULL AND EXISTS (
         SELECT 1

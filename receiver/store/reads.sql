@@ -352,6 +352,16 @@ OR EXISTS (
         AND waits_for_key = 0
         AND due_at <= ?2
 )
+OR EXISTS (
+    SELECT 1
+    FROM deliveries
+    WHERE
+        name = wanted.value
+        AND priority = 2
+        AND state IN ('pending', 'retrying')
+        AND waits_for_key = 0
+        AND due_at <= ?2
+)
 
 -- name: count_waiting
 -- From the same two partial indexes as `count_backlog`.

@@ -1,13 +1,14 @@
 """The Store on one SQLite file: WAL, `synchronous=FULL`, one writer, several readers.
 
-Three ways to open it. The *owner* (a server, or a command when no server runs) holds the lock
-beside the file, claims deliveries and takes up what a dead owner left running. A *guest* writes
-beside a live owner: commands that add deliveries or change them. A *reader* only looks.
+Four ways to open it. The *owner* (a server, or a command when no server runs) holds the lock
+beside the file; a *worker* does not, and runs deliveries beside an owner or without one. Both
+take up what dead ones left running. A *guest* writes beside them: commands that add deliveries
+or change them. A *reader* only looks.
 """
 
 import asyncio
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -18,10 +19,11 @@ import structlog
 from receiver.errors import StoreError, StoreLocked
 from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
 from receiver.store import changes, pruning
+from receiver.store.alive import LifeLock
 from receiver.store.base import Claim, Finish, OpenCircuit, Recorded, Rejection
 from receiver.store.batch import BatchWriter
-from receiver.store.claims import claim_due, load_claims
-from receiver.store.driver import SQLITE_VERSION, has_wal_reset_race, sqlite3
+from receiver.store.claims import claim_due, load_claims, take_lane
+from receiver.store.driver import sqlite3
 from receiver.store.files import OwnerLock, create_private
 from receiver.store.finishing import Finisher
 from receiver.store.ids import Numbers, first_id_at
@@ -29,16 +31,20 @@ from receiver.store.opening import check_readable, connect_reader, connect_write
 from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
 from receiver.store.queries import Queries
 from receiver.store.reads import SqliteReads
-from receiver.store.workers import Leases
+from receiver.store.sharing import can_share, why_alone
+from receiver.store.workers import LEASE_SECONDS, Leases
 from receiver.store.writer import GroupWriter
 
 T = TypeVar("T")
 
-Role = Literal["owner", "guest", "reader"]
+Role = Literal["owner", "worker", "guest", "reader"]
 
 log = structlog.get_logger("receiver.store")
 
 READERS = 2
+OWNER_PATIENCE_SECONDS = 0.5
+"""How long an owner waits for the lock: a guest or worker may hold it while it opens the file."""
+_LOOK_SECONDS = 0.02
 
 
 class SqliteStore(SqliteReads):
@@ -50,14 +56,17 @@ class SqliteStore(SqliteReads):
         *,
         role: Role = "owner",
         max_rejections: int = 1000,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
         self.path = path
         self.role = role
         self._max_rejections = max_rejections
+        self._lease_seconds = lease_seconds
         self.on_fatal: Callable[[BaseException], None] | None = None
         """Called on the loop when the disk fails so that nothing can be trusted any more."""
         self._queries = Queries.load("queries.sql")
         self._lock = OwnerLock(path)
+        self._life = LifeLock(self._lock.path)
         self._leases: Leases | None = None
         self._numbers = self._writers_numbers = Numbers(0)
         self._writer: GroupWriter | None = None
@@ -91,13 +100,13 @@ class SqliteStore(SqliteReads):
     def _open_writer(self) -> GroupWriter:
         try:
             create_private(self.path)
-            self._choose_role()
+            has_lock = self._choose_role()
         except OSError as error:
             raise StoreError(explain_open(self.path, error)) from error
-        self._connection = connect_writer(self.path)
-        if self.role == "guest" and not has_wal_reset_race():
+        self._connection = connect_writer(self.path, may_migrate=has_lock)
+        if self._may_share:
             self._lock.release()  # it kept a server from starting while the schema changed
-        self._leases = Leases(self._queries)
+        self._leases = Leases(self._queries, self._life, lease_seconds=self._lease_seconds)
         finisher = Finisher(
             self._connection,
             self._queries,
@@ -110,23 +119,29 @@ class SqliteStore(SqliteReads):
         self._writer = GroupWriter(batches.apply, name="store-writer")
         return self._writer
 
-    def _choose_role(self) -> None:
-        """Take the lock; without it a guest may write only where SQLite allows two writers."""
-        taken = self._lock.take()
-        if taken or (self.role == "guest" and not has_wal_reset_race()):
-            return
+    def _choose_role(self) -> bool:
+        """Take the lock if it is free, which an owner needs; whether it was.
+
+        Without it only those go on who may write beside its holder.
+        """
+        give_up_at = time.monotonic() + (OWNER_PATIENCE_SECONDS if self.role == "owner" else 0.0)
+        while not (has_lock := self._lock.take()) and time.monotonic() < give_up_at:
+            time.sleep(_LOOK_SECONDS)
+        if has_lock or self._may_share:
+            return has_lock
         pid = self._lock.owner_pid()
-        if self.role == "guest":
-            version = ".".join(map(str, SQLITE_VERSION))
+        if self.role == "owner":
             raise StoreLocked(
-                f"{self.path}: process {pid} is writing to this database, and SQLite {version} "
-                "can lose a commit when two processes write (fixed in 3.51.3). Stop the server, "
-                "or install pysqlite3, which carries a newer SQLite."
+                f"{self.path}: process {pid} is serving this database already. Stop it first, or "
+                "give this one another store.url."
             )
-        raise StoreLocked(
-            f"{self.path}: process {pid} is serving this database already. Stop it first, or "
-            "give this one another store.url."
-        )
+        raise StoreLocked(f"{self.path}: process {pid} is writing to this database, {why_alone()}")
+
+    @property
+    def _may_share(self) -> bool:
+        if self.role == "owner":
+            return False
+        return can_share(runs_deliveries=self.role == "worker")
 
     def _take_part(self, db: "sqlite3.Connection") -> int:
         """Become a worker, as the owner; the number that keeps our ids apart from others'."""
@@ -134,7 +149,8 @@ class SqliteStore(SqliteReads):
         if self.role == "guest":
             return self._leases.draw_number(db)
         number = self._leases.register(db)
-        self._leases.rescue_all_others(db)
+        if self.role == "owner":
+            self._leases.rescue_as_owner(db)
         return number
 
     async def close(self) -> None:
@@ -148,6 +164,7 @@ class SqliteStore(SqliteReads):
             connection, self._connection = self._connection, None
             if connection is not None:
                 await asyncio.to_thread(connection.close)
+            self._life.release()
             self._lock.release()
 
     async def _stop_writing(self, writer: GroupWriter) -> None:
@@ -223,11 +240,15 @@ class SqliteStore(SqliteReads):
         self._writer.put(CallOperation(future, call))
         return await future
 
-    async def claim(self, wants: Mapping[str, int], *, now_ms: int) -> list[Claim]:
+    async def claim(
+        self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()
+    ) -> list[Claim]:
         """Claim due deliveries; see `Store.claim`."""
         worker, queries = self.worker_id, self._queries
         ids = await self.write(
-            lambda db: claim_due(db, queries, worker=worker, wants=wants, now_ms=now_ms)
+            lambda db: claim_due(
+                db, queries, worker=worker, wants=wants, now_ms=now_ms, alone=alone
+            )
         )
         if not ids:
             return []
@@ -249,6 +270,16 @@ class SqliteStore(SqliteReads):
         """Extend the lease, rescue from the dead; see `Store.heartbeat`."""
         assert self._leases is not None, "a reader has no lease"
         return await self.write(self._leases.beat)
+
+    async def has_dead_workers(self) -> bool:
+        """Look for the dead; see `Store.has_dead_workers`."""
+        assert self._leases is not None, "a reader knows no worker"
+        return bool(await self.read(self._leases.find_dead))
+
+    async def take_lane(self, name: str) -> bool:
+        """Take a lane for this worker alone; see `Store.take_lane`."""
+        worker, queries = self.worker_id, self._queries
+        return await self.write(lambda db: take_lane(db, queries, name, worker=worker))
 
     async def save_circuit(self, circuit: OpenCircuit) -> None:
         """Keep how a circuit stands; see `Store.save_circuit`."""

@@ -2,7 +2,9 @@
 
 A lease belongs to a worker, not to each delivery: one row to extend, however much runs. Its end
 is told by the machine's monotonic clock, so that a jump of the wall clock ends no lease; the
-machine's boot id tells a clock that started anew.
+machine's boot id tells a clock that started anew. Where the kernel can tell that a worker's
+process is gone (`receiver.store.alive`), nobody waits for the lease's end: that is then for
+processes that live and stand still.
 """
 
 import os
@@ -10,33 +12,52 @@ import time
 from pathlib import Path
 
 from receiver.model import Outcome, State
+from receiver.store.alive import LifeLock
+from receiver.store.base import SUSPECT
 from receiver.store.driver import sqlite3
+from receiver.store.ids import WORKERS_APART
 from receiver.store.queries import Queries
 
 LEASE_SECONDS = 30.0
-HEARTBEAT_SECONDS = 5.0
+HEARTBEATS_PER_LEASE = 6
+
+SUSPECT_DEATHS = 2
+"""After so many deaths of its process a delivery runs apart from others of its kind: whatever
+was in flight with the one that kills shares its first deaths, and only by itself is it told."""
+FATAL_DEATHS = 3
+"""A delivery is dead once so many processes have died, or stood still, while they ran it (R7)."""
 
 _DIED = "WorkerDied"
+_STOPPED = "Stopped"
 
 
 class Leases:
     """This process's place among the workers of one database. Its methods take the connection."""
 
-    def __init__(self, queries: Queries) -> None:
+    def __init__(
+        self, queries: Queries, life: LifeLock, *, lease_seconds: float = LEASE_SECONDS
+    ) -> None:
         self._q = queries
+        self._life = life
+        self._lease_ms = int(lease_seconds * 1000)
         self._machine = _machine()
         self.worker_id = 0
 
     def register(self, db: "sqlite3.Connection") -> int:
         """Become a worker, with a fresh lease; its number, which no other ever gets."""
         self.worker_id = self._insert(db, None)
+        # Before the commit: nobody may see the row without the sign of life.
+        self._life.take(self.worker_id)
         return self.worker_id
 
     def draw_number(self, db: "sqlite3.Connection") -> int:
         """A worker's number for one that makes deliveries but runs none."""
-        number = self._insert(db, None)
-        db.execute(self._q["delete_worker"], (number,))
-        return number
+        live = {row[0] % WORKERS_APART for row in db.execute(self._q["workers"]).fetchall()}
+        while True:
+            number = self._insert(db, None)
+            db.execute(self._q["delete_worker"], (number,))
+            if number % WORKERS_APART not in live:
+                return number
 
     def _insert(self, db: "sqlite3.Connection", worker: int | None) -> int:
         row = db.execute(
@@ -48,63 +69,93 @@ class Leases:
 
     def unregister(self, db: "sqlite3.Connection") -> None:
         """Stop being one; what it still had running was cut off, and is tried again."""
-        self._rescue(db, self.worker_id)
+        self._rescue(db, self.worker_id, by_death=False)
         db.execute(self._q["delete_worker"], (self.worker_id,))
         self.worker_id = 0
 
     def beat(self, db: "sqlite3.Connection") -> int:
-        """Extend the lease and rescue what workers with an ended lease had; how many."""
+        """Extend the lease and rescue what dead workers had; how many deliveries."""
         lease = (self._lease_end(), self.worker_id)
         if db.execute(self._q["extend_lease"], lease).rowcount == 0:
             # Taken for dead while it stood still. Without a row nobody would see it die.
             self._insert(db, self.worker_id)
+        return sum(self._bury(db, worker) for worker in self.find_dead(db))
+
+    def find_dead(self, db: "sqlite3.Connection") -> list[int]:
+        """Other workers that are dead and not buried yet. Only reads."""
         now = _monotonic_ms()
+        known = db.execute(self._q["workers"]).fetchall()
         dead = [
             worker
-            for worker, machine, lease_end in db.execute(self._q["workers"]).fetchall()
-            if worker != self.worker_id and (machine != self._machine or lease_end < now)
+            for worker, machine, lease_end in known
+            if worker != self.worker_id
+            and (machine != self._machine or lease_end < now or not self._may_live(worker))
         ]
-        return sum(self._bury(db, worker) for worker in dead)
+        # One that was taken for dead may have run something before it was a worker again.
+        running = {row[0] for row in db.execute(self._q["running_workers"]).fetchall()}
+        nameless = running - {row[0] for row in known} - {self.worker_id}
+        return dead + [worker for worker in sorted(nameless) if not self._may_live(worker)]
 
-    def rescue_all_others(self, db: "sqlite3.Connection") -> int:
-        """Rescue what every other worker had: the owner's lock proves that all are dead."""
-        workers = {row[0] for row in db.execute(self._q["workers"]).fetchall()}
-        workers |= {row[0] for row in db.execute(self._q["running_workers"]).fetchall()}
-        return sum(self._bury(db, worker) for worker in workers - {self.worker_id})
+    def rescue_as_owner(self, db: "sqlite3.Connection") -> int:
+        """Rescue what dead workers had, at the start of the database's owner; how many."""
+        if self._life.is_held(self.worker_id) is None:
+            # Only one process may run deliveries here, and the owner's lock proves that it is
+            # this one.
+            workers = {row[0] for row in db.execute(self._q["workers"]).fetchall()}
+            workers |= {row[0] for row in db.execute(self._q["running_workers"]).fetchall()}
+            return sum(self._bury(db, worker) for worker in workers - {self.worker_id})
+        return sum(self._bury(db, worker) for worker in self.find_dead(db))
+
+    def _may_live(self, worker: int) -> bool:
+        return self._life.is_held(worker) is not False
 
     def _bury(self, db: "sqlite3.Connection", worker: int) -> int:
-        rescued = self._rescue(db, worker)
+        rescued = self._rescue(db, worker, by_death=True)
         db.execute(self._q["delete_worker"], (worker,))
         return rescued
 
-    def _rescue(self, db: "sqlite3.Connection", worker: int) -> int:
+    def _rescue(self, db: "sqlite3.Connection", worker: int, *, by_death: bool) -> int:
         """Return a worker's running deliveries to the queue, or declare them dead.
 
-        The claim has counted the attempt, so a delivery that kills its process every time runs
-        out of attempts like any other.
+        The claim has counted the attempt, so a delivery that is cut off every time runs out of
+        attempts like any other; one that costs its process runs out of those sooner.
         """
         now = _now_ms()
         orphans = db.execute(self._q["orphans"], (worker,)).fetchall()
-        for delivery_id, number, tries, max_attempts, started_ms, name, key in orphans:
-            error = "the process that ran it died or was cut off before it finished"
+        for delivery_id, number, tries, most, deaths_before, started_ms, name, key in orphans:
+            deaths = deaths_before + by_death
+            error = (
+                "the process that ran it died or stood still before it finished"
+                if by_death
+                else "cut off by a stop before it finished"
+            )
             db.execute(
                 self._q["insert_attempt"],
                 (delivery_id, number, started_ms, max(0, now - started_ms),
-                 Outcome.UNKNOWN.value, _DIED, error, None, None),
+                 Outcome.UNKNOWN.value, _DIED if by_death else _STOPPED, error, None, None),
             )  # fmt: skip
-            is_dead = tries >= max_attempts
+            reason = error
+            is_dead = tries >= most or deaths >= FATAL_DEATHS
+            if deaths >= FATAL_DEATHS:
+                reason = (
+                    f"{deaths} processes died or stood still while they ran it, the last one at "
+                    f"attempt {number}: it may be what kills them (os._exit, memory, a crash in C)"
+                )
+            elif is_dead:
+                reason = f"{error}, at attempt {number} of {most}"
             state = State.DEAD if is_dead else State.RETRYING
-            reason = f"{error}, at attempt {number} of {max_attempts}" if is_dead else error
+            is_suspect = deaths >= SUSPECT_DEATHS
             db.execute(
                 self._q["rescue"],
-                (state.value, now if is_dead else None, now, reason, delivery_id, worker),
-            )
+                (state.value, now if is_dead else None, now, reason, deaths,
+                 SUSPECT if is_suspect else None, delivery_id, worker),
+            )  # fmt: skip
             if is_dead and key is not None:
                 db.execute(self._q["pass_turn_of_key"], (name, key))
         return len(orphans)
 
     def _lease_end(self) -> int:
-        return _monotonic_ms() + int(LEASE_SECONDS * 1000)
+        return _monotonic_ms() + self._lease_ms
 
 
 def _now_ms() -> int:

@@ -108,8 +108,8 @@ def recording(seen: list[Claim]) -> Runner:
 
 
 @asynccontextmanager
-async def dispatching(store: Store, *lanes: Lane) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(store, lanes)
+async def dispatching(store: Store, *lanes: Lane, **options: Any) -> AsyncIterator[Dispatcher]:
+    dispatcher = Dispatcher(store, lanes, **options)
     await dispatcher.start()
     try:
         yield dispatcher

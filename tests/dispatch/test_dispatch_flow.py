@@ -303,10 +303,10 @@ class Outage:
                 raise StoreUnavailable("locked")
             await release(ids, due_ms=due_ms)
 
-        async def claim_or_fail(wants: Any, *, now_ms: int) -> list[Claim]:
+        async def claim_or_fail(wants: Any, **options: Any) -> list[Claim]:
             if self._fails():
                 raise StoreUnavailable("locked")
-            return await claim(wants, now_ms=now_ms)
+            return await claim(wants, **options)
 
         monkeypatch.setattr(store, "finish", finish_or_fail)
         monkeypatch.setattr(store, "release", release_or_fail)
@@ -429,8 +429,8 @@ async def test_claims_under_way_at_a_stop_are_given_back(
     claiming, go_on = asyncio.Event(), asyncio.Event()
     claim = store.claim
 
-    async def slow(wants: Any, *, now_ms: int) -> list[Claim]:
-        claims = await claim(wants, now_ms=now_ms)
+    async def slow(wants: Any, **options: Any) -> list[Claim]:
+        claims = await claim(wants, **options)
         claiming.set()
         await go_on.wait()
         return claims
@@ -534,7 +534,6 @@ async def test_a_sync_handler_at_a_stop_ends_in_time_or_is_left_behind(
 async def test_what_runs_keeps_its_lease_while_a_stop_waits(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher_module, "HEARTBEAT_SECONDS", 0.005)
     beats: list[int] = []
     heartbeat = store.heartbeat
 
@@ -544,7 +543,7 @@ async def test_what_runs_keeps_its_lease_while_a_stop_waits(
 
     monkeypatch.setattr(store, "heartbeat", count)
     gate = Gate()
-    async with dispatching(store, lane(gate)) as dispatcher:
+    async with dispatching(store, lane(gate), lease_seconds=0.03) as dispatcher:
         await send(store, "h.test")
         await until(lambda: gate.running == 1)
         stopping = asyncio.ensure_future(dispatcher.stop(5.0))

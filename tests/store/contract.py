@@ -456,7 +456,7 @@ class DeathContract:
         assert found is not None
         assert found.state is State.DEAD
         assert found.reason == (
-            "the process that ran it died or was cut off before it finished, at attempt 2 of 2"
+            "the process that ran it died or stood still before it finished, at attempt 2 of 2"
         )
 
     async def test_what_was_handed_over_claimed_is_rescued_too(

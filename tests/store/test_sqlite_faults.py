@@ -79,7 +79,8 @@ async def test_a_lock_of_another_program_refuses_then_it_works_again(
     opened: OpenSqlite, database: Path
 ) -> None:
     async with opened() as store:
-        await store.write(lambda db: db.execute("PRAGMA busy_timeout = 20").fetchall())
+        assert store._writer is not None
+        store._writer._apply.__self__.busy_seconds = 0.02  # type: ignore[attr-defined]
         other = sqlite3.connect(database, isolation_level=None)
         other.execute("BEGIN IMMEDIATE")
         new = event()

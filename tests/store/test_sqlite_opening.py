@@ -118,7 +118,7 @@ async def test_a_guest_takes_nothing_from_the_owner(opened: OpenSqlite) -> None:
 async def test_with_the_race_a_guest_is_refused_beside_an_owner(
     opened: OpenSqlite, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.store.sqlite.has_wal_reset_race", lambda: True)
+    monkeypatch.setattr("receiver.store.sharing.has_wal_reset_race", lambda: True)
     async with opened():
         with pytest.raises(StoreLocked, match="can lose a commit when two processes write"):
             await SqliteStore(database, role="guest").open()
@@ -127,7 +127,7 @@ async def test_with_the_race_a_guest_is_refused_beside_an_owner(
 async def test_with_the_race_a_guest_keeps_owners_out(
     opened: OpenSqlite, database: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.store.sqlite.has_wal_reset_race", lambda: True)
+    monkeypatch.setattr("receiver.store.sharing.has_wal_reset_race", lambda: True)
     async with opened(role="guest"):
         with pytest.raises(StoreLocked):
             await SqliteStore(database).open()

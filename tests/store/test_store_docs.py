@@ -14,7 +14,7 @@ from receiver import model
 from receiver.model import FINAL_STATES, MOVES, State
 from receiver.store.driver import sqlite3
 from receiver.store.migrations import migrations
-from receiver.store.workers import HEARTBEAT_SECONDS, LEASE_SECONDS
+from receiver.store.workers import HEARTBEATS_PER_LEASE, LEASE_SECONDS
 
 PAGE = (Path(__file__).parents[2] / "docs" / "store.md").read_text()
 
@@ -63,8 +63,8 @@ def test_tables_and_views_are_as_documented() -> None:
 
 def test_leases_are_as_documented() -> None:
     assert (
-        f"a lease of {LEASE_SECONDS:g} seconds, which it extends every {HEARTBEAT_SECONDS:g}"
-        in (" ".join(PAGE.split()))
+        f"a lease of {LEASE_SECONDS:g} seconds, which it extends every "
+        f"{LEASE_SECONDS / HEARTBEATS_PER_LEASE:g}" in (" ".join(PAGE.split()))
     )
 
 

@@ -12,6 +12,7 @@ from store_data import OpenSqlite, claim_one, record_one
 import receiver.store.ids as ids_module
 from receiver.model import State
 from receiver.store import driver, queries, workers
+from receiver.store.alive import LifeLock
 from receiver.store.driver import has_wal_reset_race
 from receiver.store.ids import Numbers, first_id_at, first_number_at, new_event_id
 from receiver.store.queries import Queries
@@ -98,7 +99,7 @@ async def test_a_worker_that_stood_still_past_its_lease_is_seen_again(
     async with opened() as store:
         delivery_id = await record_one(store)
         await claim_one(store)
-        other = workers.Leases(store._queries)
+        other = workers.Leases(store._queries, LifeLock(store._lock.path))
         await store.write(other.register)
         in_an_hour = workers._monotonic_ms() + 3_600_000
         with monkeypatch.context() as patch:
@@ -122,7 +123,7 @@ async def test_a_worker_of_an_earlier_boot_is_dead(
     async with opened() as store:
         await record_one(store)
         await claim_one(store)
-        other = workers.Leases(store._queries)
+        other = workers.Leases(store._queries, LifeLock(store._lock.path))
         other._machine = "after the reboot"
         await store.write(other.register)
         assert await store.write(other.beat) == 1
@@ -136,7 +137,7 @@ async def test_a_jump_of_the_wall_clock_ends_no_lease(
     async with opened() as store:
         await record_one(store)
         await claim_one(store)
-        other = workers.Leases(store._queries)
+        other = workers.Leases(store._queries, LifeLock(store._lock.path))
         await store.write(other.register)
         monkeypatch.setattr(workers, "_now_ms", lambda: 2 * 10**13)
         assert await store.write(other.beat) == 0
