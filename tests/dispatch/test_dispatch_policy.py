@@ -165,7 +165,7 @@ async def test_a_retry_that_nobody_ran_in_time_is_not_run_late(store: SqliteStor
     assert (first.state, first.attempts) == (State.DEAD, 1)
     assert "after max_age (10m)" in (first.reason or "")
     assert runs == ["ran"]
-    assert [each.error_class for each in await after.attempts(tried)] == ["WorkerDied", "TooOld"]
+    assert [each.error_class for each in await after.attempts(tried)] == ["Stopped", "TooOld"]
     await after.close()
 
 
