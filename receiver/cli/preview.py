@@ -25,20 +25,25 @@ _BAR_WIDTH = 40
 
 
 def preview(
-    settings: Settings, registry: "Registry", selection: Selection, *, as_json: bool
+    settings: Settings,
+    registry: "Registry",
+    selection: Selection,
+    *,
+    to: str | None,
+    as_json: bool,
 ) -> None:
     """Print the count, the span, how the events spread over it, and the first ten."""
     from receiver.engine import Engine  # noqa: PLC0415 - slow
 
     engine = Engine(settings, store_of(settings, "reader"), registry)
-    document = asyncio.run(_look(engine, selection))
+    document = asyncio.run(_look(engine, selection, to))
     if as_json:
         print_json(document)
     else:
         _print(document)
 
 
-async def _look(engine: "Engine", selection: Selection) -> dict[str, Any]:
+async def _look(engine: "Engine", selection: Selection, to: str | None) -> dict[str, Any]:
     await engine.store.open()
     try:
         scanner = Scanner(engine.store, selection)
@@ -61,7 +66,9 @@ async def _look(engine: "Engine", selection: Selection) -> dict[str, Any]:
                 "id": event.id,
                 "received_at": iso(event.received_at),
                 "type": event.type,
-                "becomes": [new.name for new in becomes.get(event.id, ())],
+                "becomes": [f"POST {to}"]
+                if to
+                else [new.name for new in becomes.get(event.id, ())],
             }
             for event in first
         ],

@@ -1,6 +1,8 @@
 """`clarihook replay run`: what to repeat, and how."""
 
 import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -12,8 +14,10 @@ from receiver.errors import UsageError
 from receiver.model import State
 from receiver.replay import Selection
 from receiver.settings import Settings, load_settings
+from receiver.signatures import SchemeSpec, build_scheme
 
 if TYPE_CHECKING:
+    from receiver.cli.resend import Resend
     from receiver.registry import Registry
 
 _SELECT, _RUN, _SEND, _LOOK = "Which events", "What to do", "To another address", "Look first"
@@ -117,6 +121,22 @@ def run(
             rich_help_panel=_SEND,
         ),
     ] = None,
+    scheme: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Sign it by this scheme: claribi, standard, github, stripe, slack, shopify.",
+            rich_help_panel=_SEND,
+        ),
+    ] = None,
+    secret: Annotated[
+        str | None,
+        typer.Option(
+            metavar="SECRET",
+            help="Sign it with env:NAME, file:PATH or this; else with the source's.",
+            rich_help_panel=_SEND,
+        ),
+    ] = None,
     as_received: Annotated[
         bool,
         typer.Option("--as-received", help="With the headers as they came.", rich_help_panel=_SEND),
@@ -159,6 +179,10 @@ def run(
         given = "--messages" if channel is None else "--channel"
         raise UsageError(f"{given} sends messages and --no-notify sends none; give one of them")
     check_rate(rate)
+    elsewhere = Elsewhere(
+        url=to, scheme=scheme, secret=secret, as_received=as_received, allow_private=allow_private
+    )
+    elsewhere.check(runs=(handler, channel, messages or None, no_notify or None))
     settings = load_settings(home)
     registry = registry_of(settings, handler)
     selection = Selection(
@@ -180,12 +204,11 @@ def run(
     if dry_run:
         from receiver.cli.preview import preview  # noqa: PLC0415
 
-        preview(settings, registry, selection, as_json=as_json)
+        preview(settings, registry, selection, to=to, as_json=as_json)
     elif to is not None:
-        from receiver.cli.resend import Resend, check_url, resend  # noqa: PLC0415
+        from receiver.cli.resend import CONNECTIONS, resend  # noqa: PLC0415
 
-        check_url(to, allow_private=allow_private)
-        how = Resend(url=to, as_received=as_received, events_per_second=rate)
+        how = elsewhere.resend(settings, rate, concurrency or CONNECTIONS)
         if not resend(settings, selection, how, as_json=as_json):
             raise typer.Exit(1)
     else:
@@ -193,6 +216,54 @@ def run(
 
         pace = Pace(events_per_second=rate, concurrency=concurrency)
         host_replay(settings, registry, pace, as_json=as_json, selection=selection)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Elsewhere:
+    """The options that say where else to send, as they were given."""
+
+    url: str | None
+    scheme: str | None
+    secret: str | None
+    as_received: bool
+    allow_private: bool
+
+    def check(self, *, runs: Sequence[object]) -> None:
+        """Raises UsageError for options that don't go together; `runs` are those of a replay."""
+        signing = self.scheme is not None or self.secret is not None
+        if self.url is None and (signing or self.as_received or self.allow_private):
+            raise UsageError(
+                "--scheme, --secret, --as-received and --allow-private are for another address; "
+                "say which: --to URL"
+            )
+        if self.url is not None and any(given is not None for given in runs):
+            raise UsageError(
+                "--to sends the events themselves and runs nothing; leave out --handler, "
+                "--channel, --messages and --no-notify"
+            )
+        if self.as_received and signing:
+            raise UsageError("--as-received signs nothing; leave out --scheme and --secret")
+        if (self.scheme is None) != (self.secret is None):
+            raise UsageError("--scheme and --secret go together")
+
+    def resend(self, settings: Settings, rate: float | None, connections: int) -> "Resend":
+        """How to send. Raises UsageError or ConfigError for a secret that can't be one."""
+        from receiver.cli.resend import Resend  # noqa: PLC0415
+        from receiver.cli.secrets import resolve  # noqa: PLC0415
+
+        assert self.url is not None, "there is another address"
+        built = None
+        if self.scheme is not None and self.secret is not None:
+            secret = resolve("--secret", self.secret, settings.home)
+            built = build_scheme(SchemeSpec(scheme=self.scheme), [secret])
+        return Resend(
+            url=self.url,
+            as_received=self.as_received,
+            scheme=built,
+            allow_private=self.allow_private,
+            events_per_second=rate,
+            connections=connections,
+        )
 
 
 def check_rate(rate: float | None) -> None:

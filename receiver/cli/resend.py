@@ -1,24 +1,24 @@
 """`clarihook replay --to URL`: stored webhooks go to another address, byte for byte."""
 
 import asyncio
-import ipaddress
-import socket
 import time
+from array import array
 from collections import Counter
-from collections.abc import AsyncGenerator, Mapping
+from collections.abc import Callable, Mapping
 from contextlib import aclosing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit
 
 from receiver.cli.deployment import opened
 from receiver.cli.output import print_json, print_line
 from receiver.cli.times import duration
 from receiver.errors import UsageError
+from receiver.guard import check_url, guarded_client
 from receiver.model import Event
-from receiver.replay import Selection
+from receiver.replay import Scanner, Selection
 from receiver.settings import Settings
-from receiver.sources import Source, build_sources
+from receiver.signatures import Scheme
+from receiver.sources import build_sources
 
 if TYPE_CHECKING:
     import httpx2
@@ -26,12 +26,17 @@ if TYPE_CHECKING:
 CONNECTIONS = 8
 ATTEMPTS = 3
 RETRY_SECONDS = 0.5
-_PAGE = 100
+MOST_RETRY_SECONDS = 30.0
+TOTAL_SECONDS = 30.0
+MAX_ANSWER_BYTES = 64 * 1024
+"""More of an answer is not read."""
 _MASKED = "(masked)"
 _OF_THE_CONNECTION = frozenset(
     {"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive",
      "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
 )  # fmt: skip
+
+Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,49 +46,85 @@ class Resend:
     url: str
     as_received: bool
     """With the signature and headers as they came; else signed anew, now."""
+    scheme: Scheme | None
+    """Signs anew; None is each event's own source."""
+    allow_private: bool
     events_per_second: float | None
+    connections: int = CONNECTIONS
 
 
 def resend(settings: Settings, selection: Selection, how: Resend, *, as_json: bool) -> bool:
-    """Send the selected events and print each answer; whether every one was a 2xx."""
-    results = asyncio.run(_resend(settings, selection, how, quiet=as_json))
-    if not results:
-        raise UsageError(f"there is nothing to send: {selection.words()}: no such event")
-    if as_json:
-        print_json({"url": how.url, "sent": results})
-    else:
-        _print_summary(results)
-    return all(200 <= result["status"] < 300 for result in results)
+    """Send the selected events and print each answer; whether every one was a 2xx.
 
-
-def check_url(url: str, *, allow_private: bool) -> None:
-    """Raises UsageError for what is no HTTP address, or a private one that was not meant.
-
-    A name that anybody can make, in a copied command, must not reach into a private network.
+    A Ctrl-C still prints the summary of what was sent.
     """
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https") or not parts.hostname:
-        raise UsageError(f"--to {url}: write an http:// or https:// address")
+    summary = Summary(keeps_all=as_json)
     try:
-        found = socket.getaddrinfo(parts.hostname, parts.port or 80, type=socket.SOCK_STREAM)
-    except (OSError, ValueError) as error:
-        raise UsageError(f"--to {url}: no such host ({error})") from None
-    for *_, address in found:
-        ip = ipaddress.ip_address(str(address[0]).partition("%")[0])
-        if not (ip.is_global or ip.is_loopback or allow_private):
-            raise UsageError(f"--to {url}: {ip} is a private address; if meant, --allow-private")
+        asyncio.run(_resend(settings, selection, how, summary, quiet=as_json))
+        if not summary.sent:
+            raise UsageError(f"there is nothing to send: {selection.words()}: no such event")
+    finally:
+        if as_json and summary.sent:
+            print_json({"url": how.url, **summary.record()})
+        elif summary.sent:
+            print_line(summary.line())
+    return summary.failed == 0
+
+
+@dataclass(kw_only=True)
+class Summary:
+    """What was answered; each answer only if it is wanted, for there may be a million."""
+
+    keeps_all: bool
+    sent: int = 0
+    failed: int = 0
+    statuses: "Counter[int]" = field(default_factory=Counter)
+    """0 is no answer."""
+    milliseconds: "array[float]" = field(default_factory=lambda: array("d"))
+    """Of each answer."""
+    results: list[dict[str, Any]] = field(default_factory=list)
+
+    def add(self, result: dict[str, Any]) -> None:
+        """Count one."""
+        self.sent += 1
+        self.failed += not 200 <= result["status"] < 300
+        self.statuses[result["status"]] += 1
+        if result["status"]:
+            self.milliseconds.append(result["milliseconds"])
+        if self.keeps_all:
+            self.results.append(result)
+
+    def latency(self, part: float) -> float | None:
+        """So many milliseconds that the part (0 to 1) of all answers took no longer."""
+        times = sorted(self.milliseconds)
+        return times[min(len(times) - 1, int(len(times) * part))] if times else None
+
+    def record(self) -> dict[str, Any]:
+        """As JSON has it."""
+        return {
+            "sent": self.results,
+            "statuses": {str(status): count for status, count in self.statuses.most_common()},
+            "p50_ms": self.latency(0.5),
+            "p99_ms": self.latency(0.99),
+        }
+
+    def line(self) -> str:
+        """As people read it."""
+        counts = ", ".join(
+            f"{count} with {status or 'no answer'}" for status, count in self.statuses.most_common()
+        )
+        p50, p99 = self.latency(0.5), self.latency(0.99)
+        times = "" if p50 is None or p99 is None else f"; p50 {duration(p50)}, p99 {duration(p99)}"
+        return f"{self.sent} sent: {counts}{times}"
 
 
 async def _resend(
-    settings: Settings, selection: Selection, how: Resend, *, quiet: bool
-) -> list[dict[str, Any]]:
-    import httpx2  # noqa: PLC0415 - slow, and only sending needs it
-
-    sources = build_sources(settings)
-    results: list[dict[str, Any]] = []
-    began = time.monotonic()
+    settings: Settings, selection: Selection, how: Resend, summary: Summary, *, quiet: bool
+) -> None:
+    await check_url("--to", how.url, allow_private=how.allow_private)
+    schemes = {name: source.scheme for name, source in build_sources(settings).items()}
+    begun = time.monotonic()
     number = 0
-    events = _events(settings, selection)
     turn = asyncio.Lock()
 
     async def take() -> Event | None:
@@ -91,60 +132,47 @@ async def _resend(
         async with turn:  # a generator has one reader at a time
             event = await anext(events, None)
             if event is not None and how.events_per_second is not None:
-                slot = began + number / how.events_per_second
+                slot = begun + number / how.events_per_second
                 await asyncio.sleep(max(0.0, slot - time.monotonic()))
             number += 1
             return event
 
     async def work(client: "httpx2.AsyncClient") -> None:
         while (event := await take()) is not None:
-            result = {"id": event.id, **await _send(client, event, how, sources)}
-            results.append(result)
+            result = {"id": event.id, **await _send(client, event, how, schemes)}
+            summary.add(result)
             if not quiet:
                 shown = result["error"] or f"{result['status']}"
-                print_line(f"{event.id}  {shown}  {duration(result['milliseconds'])}")
+                tries = "" if result["attempts"] < 2 else f"  at attempt {result['attempts']}"
+                print_line(f"{event.id}  {shown}  {duration(result['milliseconds'])}{tries}")
 
     async with (
-        aclosing(events),
-        # trust_env: a proxy variable of the machine must not see signed webhooks.
-        httpx2.AsyncClient(timeout=30.0, trust_env=False, follow_redirects=False) as client,
-        asyncio.TaskGroup() as group,
+        opened(settings, "reader") as store,
+        aclosing(Scanner(store, selection).events()) as events,
+        guarded_client(allow_private=how.allow_private, timeout=TOTAL_SECONDS) as client,
     ):
-        for _ in range(CONNECTIONS):
-            group.create_task(work(client))
-    return results
-
-
-async def _events(settings: Settings, selection: Selection) -> AsyncGenerator[Event, None]:
-    """The selected events, page by page."""
-    left = selection.limit
-    position: str | None = None
-    async with opened(settings, "reader") as store:
-        while left is None or left > 0:
-            limit = _PAGE if left is None else min(_PAGE, left)
-            page = await store.events(
-                selection.filter(position), limit=limit, newest=selection.newest
-            )
-            for event in page:
-                yield event
-            if len(page) < limit:
-                return
-            position = page[-1].id
-            left = None if left is None else left - len(page)
+        client.headers.clear()  # what was stored has all that it came with
+        async with asyncio.TaskGroup() as group:
+            for _ in range(how.connections):
+                group.create_task(work(client))
 
 
 async def _send(
-    client: "httpx2.AsyncClient", event: Event, how: Resend, sources: Mapping[str, Source]
+    client: "httpx2.AsyncClient", event: Event, how: Resend, schemes: Mapping[str, Scheme]
 ) -> dict[str, Any]:
-    source = sources.get(event.source)
+    own = schemes.get(event.source)
+
+    def headers() -> Headers:
+        return _headers(event, own, how)
+
     try:
-        headers = _headers(event, how, source)
+        headers()
     except UsageError as error:  # one that can't be sent must not keep the others from it
-        return {"status": 0, "milliseconds": 0.0, "error": str(error)}
+        return {"status": 0, "milliseconds": 0.0, "attempts": 0, "error": str(error)}
     return await _post(client, how.url, event.body, headers)
 
 
-def _headers(event: Event, how: Resend, source: Source | None) -> list[tuple[str, str]]:
+def _headers(event: Event, own: Scheme | None, how: Resend) -> Headers:
     """Raises UsageError if it can't be signed."""
     kept = [
         (name, value)
@@ -153,44 +181,69 @@ def _headers(event: Event, how: Resend, source: Source | None) -> list[tuple[str
     ]
     if how.as_received:
         return kept
-    if source is None:
+    scheme = how.scheme or own
+    if scheme is None:
         raise UsageError(
-            f"source {event.source!r} is not in the settings, so this can't be signed; to send it "
-            "with the signature that it came with, --as-received"
+            f"source {event.source!r} is not in the settings, so this can't be signed; sign it "
+            "with --scheme and --secret, or send it as it came with --as-received"
         )
-    message_id = event.message_id or event.id
-    signed = source.scheme.sign(event.body, message_id=message_id, now=time.time())
-    own = {name.lower() for name, _ in signed}
-    return [pair for pair in kept if pair[0] not in own] + signed
+    signed = _sign(scheme, event)
+    # The old signature goes, also where another scheme has other headers for it.
+    old = signed if own is None else signed + _sign(own, event)
+    replaced = {name.lower() for name, _ in old}
+    return [pair for pair in kept if pair[0] not in replaced] + signed
+
+
+def _sign(scheme: Scheme, event: Event) -> Headers:
+    return scheme.sign(event.body, message_id=event.message_id or event.id, now=time.time())
 
 
 async def _post(
-    client: "httpx2.AsyncClient", url: str, body: bytes, headers: list[tuple[str, str]]
+    client: "httpx2.AsyncClient", url: str, body: bytes, headers: Callable[[], Headers]
 ) -> dict[str, Any]:
-    """The answer, after a few tries if nobody answers or the answer is a 5xx or 429."""
-    import httpx2  # noqa: PLC0415
+    """The answer, after a few tries if nobody answers or the answer is a 5xx or 429.
 
-    status, error, milliseconds = 0, None, 0.0
-    for attempt in range(ATTEMPTS):
-        if attempt:
-            await asyncio.sleep(RETRY_SECONDS * 2**attempt)
+    Each try is signed by itself: after a long wait the first signature would be stale.
+    """
+    import httpx2  # noqa: PLC0415 - slow, and only sending needs it
+
+    status, error, milliseconds, wait = 0, None, 0.0, 0.0
+    attempt = 0
+    while attempt < ATTEMPTS:
+        await asyncio.sleep(wait)
+        attempt += 1
+        wait = RETRY_SECONDS * 2**attempt
         begun = time.perf_counter()
+        # The store keeps headers as Latin-1, so this gives the exact bytes back.
+        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers()]
         try:
-            answer = await client.post(url, content=body, headers=headers)
-        except httpx2.HTTPError as failure:
+            async with (
+                asyncio.timeout(TOTAL_SECONDS),
+                client.stream("POST", url, content=body, headers=pairs) as answer,
+            ):
+                await _read_some(answer)
+        except (httpx2.HTTPError, TimeoutError) as failure:
             status, error = 0, str(failure) or type(failure).__name__
             continue
         milliseconds = (time.perf_counter() - begun) * 1000
         status, error = answer.status_code, None
         if status < 500 and status != 429:
             break
-    return {"status": status, "milliseconds": round(milliseconds, 2), "error": error}
+        asked = answer.headers.get("retry-after", "")
+        if asked.isdecimal():
+            wait = min(float(asked), MOST_RETRY_SECONDS)
+    return {
+        "status": status,
+        "milliseconds": round(milliseconds, 2),
+        "attempts": attempt,
+        "error": error,
+    }
 
 
-def _print_summary(results: list[dict[str, Any]]) -> None:
-    statuses = Counter(result["status"] or "no answer" for result in results)
-    times = sorted(result["milliseconds"] for result in results)
-    counts = ", ".join(f"{count} with {status}" for status, count in statuses.most_common())
-    late = times[min(len(times) - 1, len(times) * 99 // 100)]
-    middle = duration(times[len(times) // 2])
-    print_line(f"{len(results)} sent: {counts}; p50 {middle}, p99 {duration(late)}")
+async def _read_some(answer: "httpx2.Response") -> None:
+    """Read the answer to its end, so that the connection serves again, but not a huge one."""
+    read = 0
+    async for chunk in answer.aiter_raw():
+        read += len(chunk)
+        if read > MAX_ANSWER_BYTES:
+            return

@@ -1,0 +1,157 @@
+"""HTTP to addresses that people type: only where they meant it to go.
+
+A name is looked up once for each connection, every address of the answer is judged, and the
+connection goes to one of those, so that a name which changes its mind gets nowhere (RELIABILITY.md
+F and R8). Redirects are never followed, and no proxy variable is read.
+"""
+
+import asyncio
+import ipaddress
+import socket
+from collections.abc import Iterable
+from typing import TYPE_CHECKING, Any, Literal
+
+import httpcore2
+
+from receiver.errors import UsageError
+
+if TYPE_CHECKING:
+    import httpx2
+
+Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+Reach = Literal["loopback", "public", "private"]
+
+_NAT64 = ipaddress.IPv6Network("64:ff9b::/96")
+_NAT64_LOCAL = ipaddress.IPv6Network("64:ff9b:1::/48")
+_V4_COMPATIBLE = ipaddress.IPv6Network("::/96")
+
+
+def reach_of(address: Address) -> Reach:
+    """Where an address leads. An IPv6 address that carries an IPv4 one leads to both.
+
+    >>> [reach_of(ipaddress.ip_address(a)) for a in ("127.0.0.1", "9.9.9.9", "169.254.169.254")]
+    ['loopback', 'public', 'private']
+
+    `is_global` alone would take the metadata service behind NAT64 for public:
+
+    >>> reach_of(ipaddress.ip_address("64:ff9b::a9fe:a9fe"))
+    'private'
+    """
+    if isinstance(address, ipaddress.IPv6Address):
+        if address.ipv4_mapped is not None:
+            return reach_of(address.ipv4_mapped)
+        if address.is_loopback:
+            return "loopback"
+        # Site-local addresses are no longer in use, and is_global has forgotten them.
+        if address.is_site_local or any(reach_of(v4) != "public" for v4 in _carried(address)):
+            return "private"
+    elif address.is_loopback:
+        return "loopback"
+    is_public = address.is_global and not address.is_multicast
+    return "public" if is_public else "private"
+
+
+def _carried(address: ipaddress.IPv6Address) -> Iterable[ipaddress.IPv4Address]:
+    """The IPv4 addresses that a gateway or a tunnel would make of it."""
+    if address in _NAT64 or address in _V4_COMPATIBLE:
+        yield ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    if address in _NAT64_LOCAL:  # where in it the IPv4 address stands is the network's own choice
+        yield ipaddress.IPv4Address(0)
+    if address.sixtofour is not None:
+        yield address.sixtofour
+    if address.teredo is not None:
+        yield from address.teredo
+
+
+class Refused(httpcore2.ConnectError):
+    """The address is private, and that was not allowed."""
+
+
+async def look_up(host: str, port: int, *, allow_private: bool) -> list[Address]:
+    """The addresses of a host; raises Refused if one of them is private, OSError if none is."""
+    loop = asyncio.get_running_loop()
+    found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
+    addresses = [ipaddress.ip_address(str(each[4][0])) for each in found]
+    for address in addresses:
+        if not allow_private and reach_of(address) == "private":
+            raise Refused(f"{address} is a private address; if meant, --allow-private")
+    return addresses
+
+
+async def check_url(option: str, url: str, *, allow_private: bool) -> None:
+    """Raises UsageError for what is no HTTP address, no host, or private and not meant to be."""
+    import httpx2  # noqa: PLC0415 - slow
+
+    try:
+        parsed = httpx2.URL(url)
+    except httpx2.InvalidURL as error:
+        raise UsageError(f"{option} {url}: {error}") from None
+    if parsed.scheme not in ("http", "https") or not parsed.host:
+        raise UsageError(f"{option} {url}: write an http:// or https:// address")
+    port = 80 if parsed.port is None else parsed.port
+    if not 0 < port < 65_536:
+        raise UsageError(f"{option} {url}: there is no port {port}")
+    host = parsed.raw_host.decode("ascii")
+    try:
+        await look_up(host, port, allow_private=allow_private)
+    except Refused as error:
+        raise UsageError(f"{option} {url}: {error}") from None
+    except (OSError, ValueError) as error:
+        raise UsageError(f"{option} {url}: no such host ({error})") from None
+
+
+def guarded_client(*, allow_private: bool, **options: Any) -> "httpx2.AsyncClient":
+    """An HTTP client that connects only to addresses it has judged."""
+    import httpx2  # noqa: PLC0415
+
+    transport = httpx2.AsyncHTTPTransport(limits=options.pop("limits", httpx2.Limits()))
+    pool = transport._pool
+    # httpx2 has no public place for a network backend, though httpcore2 has. Should the private
+    # one go, this fails, and does not send unguarded.
+    assert isinstance(pool, httpcore2.AsyncConnectionPool), "httpx2 builds on httpcore2"
+    pool._network_backend = _Backend(pool._network_backend, allow_private=allow_private)
+    return httpx2.AsyncClient(
+        transport=transport, trust_env=False, follow_redirects=False, **options
+    )
+
+
+class _Backend(httpcore2.AsyncNetworkBackend):
+    def __init__(self, backend: httpcore2.AsyncNetworkBackend, *, allow_private: bool) -> None:
+        self._backend = backend
+        self._allow_private = allow_private
+
+    async def connect_tcp(
+        self,
+        host: str,
+        port: int,
+        timeout: float | None = None,  # noqa: ASYNC109 - httpcore2 gives it
+        *args: Any,
+        **options: Any,
+    ) -> httpcore2.AsyncNetworkStream:
+        try:
+            addresses = await look_up(host, port, allow_private=self._allow_private)
+        except (OSError, ValueError) as error:
+            raise httpcore2.ConnectError(f"no such host: {error}") from error
+        failure: Exception = httpcore2.ConnectError("no such host")
+        for address in dict.fromkeys(addresses):
+            try:
+                stream = await self._backend.connect_tcp(
+                    str(address), port, timeout, *args, **options
+                )
+            except (httpcore2.ConnectError, httpcore2.ConnectTimeout) as error:
+                failure = error
+                continue
+            peer = str(stream.get_extra_info("server_addr")[0])
+            if ipaddress.ip_address(peer) != address:
+                await stream.aclose()
+                raise Refused(f"the connection to {address} leads to {peer}")
+            return stream
+        raise failure
+
+    async def connect_unix_socket(
+        self, *_args: Any, **_options: Any
+    ) -> httpcore2.AsyncNetworkStream:
+        raise Refused("a socket of this machine is no address")
+
+    async def sleep(self, seconds: float) -> None:
+        await self._backend.sleep(seconds)
