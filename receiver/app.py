@@ -35,6 +35,9 @@ class Application:
             engine.intake,
             max_body_bytes=settings.server.max_body_bytes,
             read_timeout_seconds=settings.server.read_timeout.total_seconds(),
+            kept_body_bytes=(
+                settings.rejections.max_body_bytes if settings.rejections.enabled else None
+            ),
             body_at_once=body_at_once,
             answer_at_once=answer_at_once,
         )

@@ -50,7 +50,9 @@ def open_store(settings: Settings, *, role: Role) -> SqliteStore:
             "store.url: this version keeps its data in SQLite only; write "
             "sqlite:///data/clarihook.db"
         )
-    return SqliteStore(settings.sqlite_path, role=role)
+    return SqliteStore(
+        settings.sqlite_path, role=role, max_rejections=settings.rejections.max_count
+    )
 
 
 def load_registry(settings: Settings) -> Registry:
@@ -109,7 +111,8 @@ class Engine:
         """Open the store and begin to run deliveries."""
         await self.store.open()
         self._house = asyncio.create_task(
-            keep_house(self.store, self.settings.store), name="housekeeping"
+            keep_house(self.store, self.settings.store, self.settings.rejections.max_age),
+            name="housekeeping",
         )
         if self.settings.dispatch.enabled:
             await self._take_up_stand_ins()

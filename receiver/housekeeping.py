@@ -2,6 +2,7 @@
 
 import asyncio
 import time
+from datetime import timedelta
 
 import structlog
 
@@ -17,11 +18,17 @@ EVENTS_AT_A_TIME = 200
 _PAUSE_SECONDS = 0.05
 
 
-async def keep_house(store: Store, settings: StoreSettings) -> None:
-    """Remove what is older than `keep` and `keep_dedupe`, now and every minute, until cancelled."""
+async def keep_house(store: Store, settings: StoreSettings, rejections_age: timedelta) -> None:
+    """Remove what is older than `keep`, `keep_dedupe` and the refused requests' greatest age.
+
+    Now and every minute, until cancelled.
+    """
     while True:
+        now_ms = int(time.time() * 1000)
         try:
-            removed = await prune_all(store, settings, now_ms=int(time.time() * 1000))
+            removed = await prune_all(store, settings, now_ms=now_ms)
+            before_ms = now_ms - int(rejections_age.total_seconds() * 1000)
+            await store.prune_rejections(before_ms=before_ms)
         except StoreError as error:
             log.warning("housekeeping.put_off", error=str(error))
         else:

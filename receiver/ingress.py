@@ -8,6 +8,7 @@ import asyncio
 import re
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import replace
 from functools import lru_cache
 from typing import Any, NoReturn, Protocol
 
@@ -21,6 +22,7 @@ from receiver.model import NewEvent
 from receiver.payload import parse_object
 from receiver.rate import Pace, Rate
 from receiver.refusals import Refusal
+from receiver.signatures import Verified
 from receiver.sources import Source, id_key
 from receiver.store.base import Recorded, Rejection
 from receiver.store.ids import new_event_id
@@ -31,8 +33,6 @@ PREFIX = "/hooks/"
 MALFORMED_TYPE = "clarihook.malformed"
 """The type of a signed body that is no event, when its source keeps these."""
 
-_KEPT_BYTES = 1024
-"""Of an unproven request's body, this much is kept for debugging."""
 _LINGER_SECONDS = 2.0
 """How long the rest of a body is read and thrown away before its connection is closed."""
 _CREDENTIAL = re.compile(rb"authorization|cookie|token|api-?key|secret|password|credential")
@@ -60,7 +60,7 @@ class Intake(Protocol):
         """Keep a refused request. Raises StoreError."""
 
 
-class _Handshake(Refusal):
+class Handshake(Refusal):
     """A proven request that sets the webhook up and is no event."""
 
     def __init__(self, answer: bytes) -> None:
@@ -80,7 +80,7 @@ _DUPLICATE = b'{"id": "%b", "duplicate": true}'
 
 
 class _Refusals:
-    """A source's unproven requests: a flood of them costs few lines in the log, and few writes."""
+    """What a source was refused: a flood costs few lines in the log, and few writes."""
 
     __slots__ = ("pace", "untold")
 
@@ -100,6 +100,7 @@ class Ingress:
         *,
         max_body_bytes: int,
         read_timeout_seconds: float,
+        kept_body_bytes: int | None,
         now: Callable[[], float] = time.time,
         body_at_once: BodyAtOnce = lambda *_: None,
         answer_at_once: AnswerAtOnce = lambda *_: False,
@@ -108,6 +109,8 @@ class Ingress:
         self._intake = intake
         self._max_body_bytes = max_body_bytes
         self._read_timeout = read_timeout_seconds
+        self._kept_body_bytes = kept_body_bytes
+        """Of a refused request's body, this much is kept; None if no refused request is."""
         self._now = now
         self._body_at_once = body_at_once
         self._answer_at_once = answer_at_once
@@ -157,7 +160,13 @@ class Ingress:
         pairs: list[tuple[bytes, bytes]] = scope["headers"]
         body = self._body_at_once(receive, self._max_body_bytes)
         if body is None:
-            body = await self._read_body(dict(pairs), receive)
+            try:
+                body = await self._read_body(dict(pairs), receive)
+            except Refusal as refusal:
+                await self._refused(
+                    source, pairs, b"", status=refusal.status, reason=str(refusal), now=self._now()
+                )
+                raise
         if body is None:
             return None
         return await self._accept(source, pairs, body)
@@ -202,54 +211,35 @@ class Ingress:
         try:
             verified = source.scheme.verify(pairs, body, now)
         except SignatureError as error:
-            await self._unproven(source, pairs, body, error, now)
+            await self._refused(source, pairs, body, status=401, reason=str(error), now=now)
             raise refusals.unproven() from None
         wait = source.pace.take(now)
         if wait > 0:
+            reason = "more requests than the source's rate"
+            await self._refused(source, pairs, body, status=429, reason=reason, now=now)
             raise refusals.too_fast(source.name, wait)
-        headers = dict(pairs)
         now_ms = int(now * 1000)
-        value: dict[str, Any] | None
         try:
-            if len(headers) != len(pairs):
-                _refuse_repeated(source, pairs)
-            value = parse_object(body)
-            if source.handshake is not None and (echo := source.handshake(value)) is not None:
-                raise _Handshake(echo)
-            event_type = source.read_type(headers, value)
+            event, value = read_event(source, pairs, body, verified, now_ms)
         except PayloadError as error:
-            if not source.keeps_malformed:
-                await self._malformed(source, pairs, body, _explain(error, headers), now_ms)
-            value, event_type = None, MALFORMED_TYPE
-        message_id = verified.message_id
-        event = NewEvent(
-            new_event_id(now_ms),
-            source.name,
-            event_type,
-            now_ms,
-            body,
-            _header_text(pairs),
-            message_id,
-            verified.secret_index if verified.secret_index >= 0 else None,
-            id_key(message_id.encode())
-            if message_id is not None and source.trusts_message_id
-            else source.read_key(headers, body, value or {}),
-        )
+            await self._malformed(source, pairs, body, _explain(error, dict(pairs)), now_ms)
         try:
             return await self._intake.accept(event, value)
         except StoreError as error:
             log.warning("ingress.unavailable", source=source.name, error=str(error))
             raise refusals.unavailable(error) from error
 
-    async def _unproven(
+    async def _refused(
         self,
         source: Source,
         pairs: list[tuple[bytes, bytes]],
         body: bytes,
-        error: SignatureError,
+        *,
+        status: int,
+        reason: str,
         now: float,
     ) -> None:
-        """Log the refusal and, while there are few, keep it; never fail because of it."""
+        """Log a refusal and, while there are few, keep it; never fail because of it."""
         told = self._refusals[source.name]
         if told.pace.take(now) > 0:
             told.untold += 1
@@ -257,23 +247,26 @@ class Ingress:
         log.warning(
             "ingress.refused",
             source=source.name,
-            status=401,
-            reason=error.reason,
+            status=status,
+            reason=reason.partition(":")[0],
             and_others=told.untold,
         )
         told.untold = 0
         rejection = _rejection(
-            source,
-            status=401,
-            reason=str(error),
-            pairs=pairs,
-            body=body,
-            now_ms=int(now * 1000),
+            source, status=status, reason=reason, pairs=pairs, body=body, now_ms=int(now * 1000)
         )
         try:
-            await self._intake.reject(rejection)
+            await self._keep(rejection)
         except StoreError as store_error:
             log.warning("ingress.rejection_not_kept", source=source.name, error=str(store_error))
+
+    async def _keep(self, rejection: Rejection) -> None:
+        most = self._kept_body_bytes
+        if most is None:
+            return
+        if rejection.status != 400:
+            rejection = replace(rejection, body=rejection.body[:most])
+        await self._intake.reject(rejection)
 
     async def _malformed(
         self,
@@ -288,20 +281,56 @@ class Ingress:
         """
         log.warning("ingress.refused", source=source.name, status=400, reason=reason)
         try:
-            await self._intake.reject(
-                _rejection(
-                    source,
-                    status=400,
-                    reason=reason,
-                    pairs=pairs,
-                    body=body,
-                    now_ms=now_ms,
-                )
+            await self._keep(
+                _rejection(source, status=400, reason=reason, pairs=pairs, body=body, now_ms=now_ms)
             )
         except StoreError as error:
             log.warning("ingress.unavailable", source=source.name, error=str(error))
             raise refusals.unavailable(error) from error
         raise Refusal(400, "validation_error", "The body is not an event.", detail=reason)
+
+
+def read_event(
+    source: Source,
+    pairs: list[tuple[bytes, bytes]],
+    body: bytes,
+    verified: Verified,
+    now_ms: int,
+) -> tuple[NewEvent, dict[str, Any] | None]:
+    """The event that a proven request is, and its body's object; None for one that is kept
+    although it is no event.
+
+    Raises PayloadError for a body that is no event, `Handshake` for a request that only sets the
+    webhook up.
+    """
+    headers = dict(pairs)
+    value: dict[str, Any] | None
+    try:
+        if len(headers) != len(pairs):
+            _refuse_repeated(source, pairs)
+        value = parse_object(body)
+        if source.handshake is not None and (echo := source.handshake(value)) is not None:
+            raise Handshake(echo)
+        event_type = source.read_type(headers, value)
+    except PayloadError:
+        if not source.keeps_malformed:
+            raise
+        value, event_type = None, MALFORMED_TYPE
+    message_id = verified.message_id
+    event = NewEvent(
+        new_event_id(now_ms),
+        source.name,
+        event_type,
+        now_ms,
+        body,
+        _header_text(pairs),
+        message_id,
+        verified.secret_index if verified.secret_index >= 0 else None,
+        id_key(message_id.encode())
+        if message_id is not None and source.trusts_message_id
+        else source.read_key(headers, body, value or {}),
+    )
+    return event, value
 
 
 async def _refuse(send: Send, refusal: Refusal, receive: Receive | None = None) -> None:
@@ -363,9 +392,15 @@ def _rejection(
         status=status,
         reason=reason,
         headers=_header_text(pairs),
-        body=body if status == 400 else body[:_KEPT_BYTES],
-        body_bytes=len(body),
+        body=body,
+        body_bytes=len(body) or _declared_bytes(pairs),
     )
+
+
+def _declared_bytes(pairs: list[tuple[bytes, bytes]]) -> int:
+    """How long the sender says that a body is which was not read; 0 if it does not."""
+    length = dict(pairs).get(b"content-length", b"")
+    return int(length[:18]) if length.isdigit() else 0
 
 
 @lru_cache(maxsize=256)

@@ -6,10 +6,10 @@ import time
 from datetime import timedelta
 from pathlib import Path
 
-from receiver.housekeeping import EVENTS_AT_A_TIME, prune_all
+from receiver.housekeeping import EVENTS_AT_A_TIME, keep_house, prune_all
 from receiver.model import NewEvent
-from receiver.settings import Settings
-from receiver.store.base import EventFilter
+from receiver.settings import Settings, StoreSettings
+from receiver.store.base import EventFilter, Rejection
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
 
@@ -47,3 +47,29 @@ def test_events_older_than_keep_are_all_removed(tmp_path: Path) -> None:
 
 def test_events_within_keep_all_stay(tmp_path: Path) -> None:
     assert asyncio.run(_what_is_left(tmp_path, "11d")) == EVENTS_AT_A_TIME + 51
+
+
+def test_refused_requests_are_removed_by_age_while_a_server_is_up(tmp_path: Path) -> None:
+    async def keep(max_age: timedelta) -> list[int]:
+        store = SqliteStore(tmp_path / "clarihook.db")
+        await store.open()
+        try:
+            for days in (1, 3, 9):
+                await store.reject(
+                    Rejection(received_ms=NOW_MS - days * 86_400_000, source="a", status=401,
+                              reason="missing", headers="", body=b"", body_bytes=0)
+                )  # fmt: skip
+            house = asyncio.create_task(keep_house(store, StoreSettings(), max_age))
+            left = [0, 0, 0]
+            while len(left) == 3:
+                await asyncio.sleep(0.01)
+                found = await store.rejections(limit=9)
+                left = [(NOW_MS - each.received_ms) // 86_400_000 for each in found]
+            house.cancel()
+            await asyncio.gather(house, return_exceptions=True)
+            return left
+        finally:
+            await store.close()
+
+    # The latest is written last and has the highest number; by age it is the oldest.
+    assert asyncio.run(keep(timedelta(days=5))) == [3, 1]

@@ -310,6 +310,19 @@ class RouteSettings(Section):
     """The message's body, a Jinja template; unset is a listing of the event's data."""
 
 
+class RejectionsSettings(Section):
+    """The log of refused requests, which says why each was refused."""
+
+    enabled: bool = True
+    """Whether refused requests are kept; what is refused is logged either way."""
+    max_count: Count = 1000
+    """Refused requests that are kept of each status, the latest of them."""
+    max_age: PositiveDuration = parse_duration("30d")
+    """How long a refused request is kept."""
+    max_body_bytes: Annotated[int, Field(ge=0)] = 16_384
+    """Kept of a refused request's body; of one that is signed, but no event (400), all is."""
+
+
 class LogSettings(Section):
     """What the process logs, to standard error."""
 
@@ -332,6 +345,7 @@ class Settings(Section):
     claribi: ClaribiSettings = ClaribiSettings()
     channels: dict[Name, ChannelSettings] = Field(default_factory=dict)
     routes: tuple[RouteSettings, ...] = ()
+    rejections: RejectionsSettings = RejectionsSettings()
     log: LogSettings = LogSettings()
 
     @staticmethod

@@ -121,6 +121,23 @@ class Rejection:
     body_bytes: int
     """How long the body was."""
     id: int = 0
+    event_id: str | None = None
+    """The event that it has become, if it was accepted after the fact."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RejectionFilter:
+    """Which refused requests; every condition given must hold."""
+
+    ids: Sequence[int] = ()
+    sources: Sequence[str] = ()
+    """Patterns, in which `*` is any characters."""
+    statuses: Sequence[int] = ()
+    since_ms: int | None = None
+    until_ms: int | None = None
+
+
+EVERY_REJECTION = RejectionFilter()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -318,6 +335,12 @@ class Store(Protocol):
         forgets one part in 256, the next call the next.
         """
 
+    async def accept_rejection(self, rejection_id: int, event_id: EventId) -> None:
+        """Note which event a refused request has become."""
+
+    async def prune_rejections(self, *, before_ms: int) -> int:
+        """Delete the refused requests received before; how many."""
+
     async def value(self, handler: str, key: str) -> str | None:
         """What a handler keeps under a key, as JSON text."""
 
@@ -357,8 +380,10 @@ class Store(Protocol):
     async def message(self, message_id: int) -> Message | None:
         """A staged message, without its attachments' contents."""
 
-    async def rejections(self, *, limit: int) -> list[Rejection]:
-        """The latest refused requests, newest first."""
+    async def rejections(
+        self, which: RejectionFilter = EVERY_REJECTION, *, limit: int
+    ) -> list[Rejection]:
+        """Up to `limit` refused requests, newest first."""
 
     async def find_replay(self, replay_id: int) -> Replay | None:
         """A replay with how its deliveries stand now."""

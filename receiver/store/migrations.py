@@ -310,3 +310,15 @@ WHERE
     );
 """,
     )
+
+
+@migrations(name="0006_accepted_rejections")
+def _0006(db: Database) -> None:
+    # event_id: the event that a refused request has become, if it was accepted after the fact.
+    _run(
+        db,
+        """
+ALTER TABLE rejections ADD COLUMN event_id TEXT;
+CREATE INDEX rejections_by_status ON rejections (status, id);
+""",
+    )

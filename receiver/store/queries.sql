@@ -333,6 +333,15 @@ WHERE
     status = ?2
     AND id NOT IN (SELECT id FROM rejections WHERE status = ?2 ORDER BY id DESC LIMIT ?1)
 
+-- name: accept_rejection
+UPDATE rejections
+SET event_id = ?2
+WHERE id = ?1
+
+-- name: delete_old_rejections
+DELETE FROM rejections
+WHERE received_at < ?
+
 -- name: insert_replay
 INSERT INTO replays (created_at, author, selection, events, rest, is_quiet, driven_at)
 VALUES (?1, ?2, ?3, ?4, ?5, ?6, iif(?5 IS NULL, NULL, ?1))

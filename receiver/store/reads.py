@@ -22,10 +22,12 @@ from receiver.model import (
     from_ms,
 )
 from receiver.store.base import (
+    EVERY_REJECTION,
     DeliveryFilter,
     EventFilter,
     OpenCircuit,
     Rejection,
+    RejectionFilter,
     Replay,
     SaidMessage,
 )
@@ -225,11 +227,21 @@ class SqliteReads:
         found = [await self.find_replay(replay_id) for replay_id in ids]
         return [replay for replay in found if replay is not None]
 
-    async def rejections(self, *, limit: int) -> list[Rejection]:
+    async def rejections(
+        self, which: RejectionFilter = EVERY_REJECTION, *, limit: int
+    ) -> list[Rejection]:
         """See `Store.rejections`."""
         fields = ("id", "received_ms", "source", "status", "reason", "headers", "body",
-                  "body_bytes")  # fmt: skip
-        rows = await self._rows("rejections_newest", (limit,))
+                  "body_bytes", "event_id")  # fmt: skip
+        parameters = {
+            "ids": _array(which.ids),
+            "sources": _patterns(which.sources),
+            "statuses": _array(which.statuses),
+            "since": which.since_ms,
+            "until": which.until_ms,
+            "limit": limit,
+        }
+        rows = await self._rows("rejections_newest", parameters)
         return [Rejection(**dict(zip(fields, row, strict=True))) for row in rows]
 
 

@@ -324,10 +324,18 @@ FROM handler_values
 WHERE handler = ? AND key = ?
 
 -- name: rejections_newest
-SELECT id, received_at, source, status, reason, headers, body, body_bytes
+SELECT id, received_at, source, status, reason, headers, body, body_bytes, event_id
 FROM rejections
+WHERE
+    (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+    AND (:sources IS NULL OR EXISTS (
+        SELECT 1 FROM json_each(:sources) WHERE rejections.source GLOB value
+    ))
+    AND (:statuses IS NULL OR status IN (SELECT value FROM json_each(:statuses)))
+    AND (:since IS NULL OR received_at >= :since)
+    AND (:until IS NULL OR received_at < :until)
 ORDER BY id DESC
-LIMIT ?
+LIMIT :limit
 
 -- name: due_names
 SELECT wanted.value

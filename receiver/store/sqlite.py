@@ -360,6 +360,16 @@ class SqliteStore(SqliteReads):
 
         return await self.write(prune)
 
+    async def accept_rejection(self, rejection_id: int, event_id: EventId) -> None:
+        """Note what a refused request has become; see `Store.accept_rejection`."""
+        sql = self._queries["accept_rejection"]
+        await self.write(lambda db: db.execute(sql, (rejection_id, event_id)))
+
+    async def prune_rejections(self, *, before_ms: int) -> int:
+        """Delete old refused requests; see `Store.prune_rejections`."""
+        sql = self._queries["delete_old_rejections"]
+        return await self.write(lambda db: db.execute(sql, (before_ms,)).rowcount)
+
     async def retry(self, ids: Sequence[int], *, now_ms: int) -> list[DeliveryId]:
         """Make deliveries due at once; see `Store.retry`."""
         queries = self._queries

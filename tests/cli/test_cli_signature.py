@@ -18,6 +18,8 @@ BODY = b'{"event": "a.b"}'
 def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """A server that has refused two requests: one signed with another secret, one too long."""
     deployment = Deployment(tmp_path_factory.mktemp("home"))
+    config = deployment.home / "config/clarihook.toml"
+    config.write_text(f"{config.read_text()}\n[rejections]\nmax_body_bytes = 1024\n")
     deployment.serve()
     url = ("--url", f"{deployment.origin}/hooks/claribi", "--secret", "quite another secret")
     try:

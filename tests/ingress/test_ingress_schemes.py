@@ -258,7 +258,7 @@ def test_a_kept_malformed_body_reaches_no_handler(tmp_path: Path) -> None:
 
 def test_a_flood_of_unproven_requests_is_kept_in_part_and_in_short(tmp_path: Path) -> None:
     sources = {"claribi": claribi_source(), "other": claribi_source()}
-    with served(tmp_path, sources=sources) as server:
+    with served(tmp_path, sources=sources, rejections={"max_body_bytes": 1024}) as server:
         begun = time.monotonic()
         for number in range(40):
             assert server.post(b"x" * 5000 + b"%d" % number, headers=[]).status_code == 401

@@ -37,6 +37,7 @@ from receiver.store.base import (
     DeliveryFilter,
     EventFilter,
     Rejection,
+    RejectionFilter,
     StagedMessage,
     Store,
 )
@@ -788,6 +789,27 @@ class QueryContract:
         assert (newest[0].body, newest[0].body_bytes, newest[0].reason) == (
             b"\xff\x00", 900, "mismatch",
         )  # fmt: skip
+
+    async def test_rejections_are_chosen_accepted_and_removed(self, store: Store) -> None:
+        for number, (source, status) in enumerate([("a", 401), ("a", 400), ("b", 401)]):
+            await store.reject(
+                Rejection(received_ms=number, source=source, status=status, reason="why",
+                          headers="", body=b"", body_bytes=0)
+            )  # fmt: skip
+
+        async def times(which: RejectionFilter) -> list[int]:
+            return [each.received_ms for each in await store.rejections(which, limit=9)]
+
+        assert await times(RejectionFilter(sources=["a*"])) == [1, 0]
+        assert await times(RejectionFilter(statuses=[401], sources=["a"])) == [0]
+        assert await times(RejectionFilter(since_ms=1, until_ms=2)) == [1]
+        newest, *_ = await store.rejections(limit=1)
+        assert newest.event_id is None
+        await store.accept_rejection(newest.id, EventId("evt_one"))
+        (accepted,) = await store.rejections(RejectionFilter(ids=[newest.id]), limit=9)
+        assert accepted.event_id == "evt_one"
+        assert await store.prune_rejections(before_ms=2) == 2
+        assert await times(RejectionFilter()) == [2]
 
     async def test_what_is_not_there_is_none(self, store: Store) -> None:
         assert await store.event("evt_none") is None
