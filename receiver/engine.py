@@ -33,6 +33,7 @@ from receiver.registry import Handler, Registry, load_handlers
 from receiver.replay import Progress, Repeater, Replayer, take_over_abandoned
 from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
+from receiver.settings.model import ClaribiSettings
 from receiver.store.sqlite import Role, SqliteStore
 
 if TYPE_CHECKING:
@@ -62,6 +63,22 @@ def load_registry(settings: Settings) -> Registry:
         paths, plugins=settings.handlers.plugins, on_error=settings.handlers.on_error
     )
     return registry.without(settings.handlers.disabled) if settings.handlers.disabled else registry
+
+
+def claribi_client(settings: ClaribiSettings, **more: Any) -> "AsyncClariBI":
+    """The API client of the settings; `more` is what else it takes. They have credentials."""
+    from claribi import AsyncClariBI  # noqa: PLC0415 - slow, and seldom used
+
+    return AsyncClariBI(
+        base_url=settings.base_url,
+        api_key=_reveal(settings.api_key),
+        api_key_style=settings.api_key_style,
+        email=settings.email,
+        password=_reveal(settings.password),
+        totp=_reveal(settings.totp),
+        timeout=settings.timeout.total_seconds(),
+        **more,
+    )
 
 
 class Engine:
@@ -195,7 +212,7 @@ class Engine:
 
     def _make_claribi(self) -> "AsyncClariBI":
         """The API client of all handlers; webhooks that come in wake what waits in it."""
-        from claribi import AsyncClariBI, WebhookWaker  # noqa: PLC0415 - slow, and seldom used
+        from claribi import WebhookWaker  # noqa: PLC0415 - slow, and seldom used
 
         self.waker = waker = WebhookWaker()
 
@@ -205,17 +222,7 @@ class Engine:
                 waker.wake(event_type, data)
 
         self.intake.listener = listen
-        settings = self.settings.claribi
-        return AsyncClariBI(
-            base_url=settings.base_url,
-            api_key=_reveal(settings.api_key),
-            api_key_style=settings.api_key_style,
-            email=settings.email,
-            password=_reveal(settings.password),
-            totp=_reveal(settings.totp),
-            timeout=settings.timeout.total_seconds(),
-            waker=waker,
-        )
+        return claribi_client(self.settings.claribi, waker=waker)
 
     def _make_lanes(self, table: RouteTable) -> list[Lane]:
         lanes = [self._handler_lane(handler) for handler in self.registry.handlers]

@@ -4,13 +4,13 @@ import asyncio
 import json
 import sys
 import traceback
-from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
+from receiver.cli.answers import api_answers, json_object
 from receiver.cli.deployment import find_event, find_handler, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
@@ -98,9 +98,9 @@ def run(
     result = run_handler(
         handler,
         given,
-        data=_object("--data", data) if data is not None else None,
-        claribi=_answers(answers.read()) if answers else None,
-        store=_object("--store", store) if store is not None else None,
+        data=json_object("--data", data) if data is not None else None,
+        claribi=api_answers(answers.read()) if answers else None,
+        store=json_object("--store", store) if store is not None else None,
         channels=settings.channels,
         attempt=attempt,
         replaying=replaying,
@@ -215,29 +215,6 @@ def _print_run(shown: dict[str, Any]) -> None:
             print_line(f"          {line}")
     for key, value in shown["values"].items():
         print_line(f"store     {key} = {json.dumps(value)}")
-
-
-def _answers(text: bytes) -> Mapping[str, Any]:
-    """Answers as JSON has them: `[status, body]` stands for a status with a body."""
-    table = _object("--answers", text)
-    return {
-        request: tuple(answer) if _is_status_and_body(answer) else answer
-        for request, answer in table.items()
-    }
-
-
-def _is_status_and_body(answer: Any) -> bool:
-    return isinstance(answer, list) and len(answer) == 2 and isinstance(answer[0], int)
-
-
-def _object(option: str, text: str | bytes) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{option} is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError(f"{option} is no JSON object: it begins with {str(value)[:40]!r}")
-    return value
 
 
 def _trace(error: BaseException, file: str) -> str:

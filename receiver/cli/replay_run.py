@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
@@ -153,6 +154,29 @@ def run(
             rich_help_panel=_LOOK,
         ),
     ] = False,
+    diff: Annotated[
+        bool,
+        typer.Option(
+            "--diff",
+            help="With --handler and --dry-run: what would be said now that was not said then.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = False,
+    answers: Annotated[
+        typer.FileBinaryRead | None,
+        typer.Option(
+            help="With --diff: what is read comes from this JSON, as of --save-answers.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = None,
+    save_answers: Annotated[
+        Path | None,
+        typer.Option(
+            metavar="FILE",
+            help="With --diff: keep what was read from the network.",
+            rich_help_panel=_LOOK,
+        ),
+    ] = None,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
@@ -166,6 +190,8 @@ def run(
     Example: clarihook replay --type '*' --where 'event.data.remaining < 10' --dry-run
 
     Example: clarihook replay --channel ops --since 2h --state dead
+
+    Example: clarihook replay --handler billing_credits_low.warn --since 30d --dry-run --diff
 
     Example: clarihook replay evt_01a209162ace --to http://localhost:3000/hooks
     """
@@ -183,6 +209,12 @@ def run(
         url=to, scheme=scheme, secret=secret, as_received=as_received, allow_private=allow_private
     )
     elsewhere.check(runs=(handler, channel, messages or None, no_notify or None))
+    if diff and not (dry_run and handler is not None):
+        raise UsageError(
+            "--diff compares one handler and sends nothing: add --handler NAME --dry-run"
+        )
+    if (answers or save_answers) and not diff:
+        raise UsageError("--answers and --save-answers are for --diff; add it, or leave them out")
     settings = load_settings(home)
     registry = registry_of(settings, handler)
     selection = Selection(
@@ -201,7 +233,16 @@ def run(
         newest=order == "newest",
     )
     asyncio.run(check_known(settings, types=type_, sources=source, channel=channel))
-    if dry_run:
+    if diff:
+        from receiver.cli.answers import api_answers  # noqa: PLC0415
+        from receiver.cli.time_travel import Network, time_travel  # noqa: PLC0415
+
+        assert handler is not None, "a diff is of one handler"
+        network = Network(
+            answers=None if answers is None else api_answers(answers.read()), save_to=save_answers
+        )
+        time_travel(settings, selection, registry.get(handler), network, as_json=as_json)
+    elif dry_run:
         from receiver.cli.preview import preview  # noqa: PLC0415
 
         preview(settings, registry, selection, to=to, as_json=as_json)

@@ -12,6 +12,14 @@ if TYPE_CHECKING:  # slow to import, and many deployments use neither
     from claribi import AsyncClariBI
 
 
+def no_claribi() -> ConfigError:
+    """What a handler hears that asks for an API client without credentials."""
+    return ConfigError(
+        "the clariBI API is not configured: set api_key (or email and password) in "
+        "[claribi] of config/clarihook.toml"
+    )
+
+
 class SharedResources:
     """The `Resources` of a process. Clients are made at first use and closed by `close`."""
 
@@ -30,10 +38,7 @@ class SharedResources:
     def claribi(self) -> "AsyncClariBI":
         """The API client; raises ConfigError if the settings have no credentials for it."""
         if self._make_claribi is None:
-            raise ConfigError(
-                "the clariBI API is not configured: set api_key (or email and password) in "
-                "[claribi] of config/clarihook.toml"
-            )
+            raise no_claribi()
         if self._claribi is None:
             self._claribi = self._make_claribi()
         return self._claribi

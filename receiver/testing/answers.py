@@ -52,7 +52,7 @@ def client_of(answers: Answers, calls: list[ApiCall]) -> AsyncClariBI:
         body = json.loads(request.content) if request.content else None
         call = ApiCall(method=request.method, path=path, json=body)
         calls.append(call)
-        return _response(answers.get(str(call), 404))
+        return response_of(answers.get(str(call), 404))
 
     return AsyncClariBI(
         base_url=_BASE_URL,
@@ -62,7 +62,8 @@ def client_of(answers: Answers, calls: list[ApiCall]) -> AsyncClariBI:
     )
 
 
-def _response(answer: Any) -> httpx2.Response:
+def response_of(answer: Any) -> httpx2.Response:
+    """A value of `Answers` as the response that it stands for."""
     if isinstance(answer, tuple):
         status, body = answer
     elif isinstance(answer, int):
@@ -71,4 +72,5 @@ def _response(answer: Any) -> httpx2.Response:
     else:
         status, body = 200, answer
     # A stream, not `json=`: the client reads raw chunks, which a ready-made body has none of.
-    return httpx2.Response(status, stream=httpx2.ByteStream(json.dumps(body).encode()))
+    content = b"" if body is None else json.dumps(body).encode()
+    return httpx2.Response(status, stream=httpx2.ByteStream(content))

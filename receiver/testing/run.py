@@ -14,8 +14,8 @@ import httpx2
 
 from claribi import AsyncClariBI
 from receiver.errors import ConfigError, Reject, Retry, Skip, UsageError
-from receiver.model import Message
-from receiver.registry import Context, Handler, SchemaError, load_handlers
+from receiver.model import Event, Message
+from receiver.registry import Context, Handler, Resources, SchemaError, load_handlers
 from receiver.registry.handler import make_handlers
 from receiver.testing.answers import Answers, ApiCall, client_of
 from receiver.testing.events import EventLike, make_event
@@ -68,7 +68,6 @@ async def run_handler_async(
     """
     handler = handler if isinstance(handler, Handler) else handler_of(handler)
     stored = make_event(event, data)
-    timeout = handler.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
     calls: list[ApiCall] = []
     async with _api(claribi, calls) as client, _network(http) as http_client:
         resources = _Resources(
@@ -77,23 +76,39 @@ async def run_handler_async(
             http_client=http_client,
             values={key: json.dumps(value) for key, value in (store or {}).items()},
         )
-        ctx = Context(
-            event=stored,
-            handler_name=handler.name,
-            resources=resources,
-            attempt=attempt,
-            deadline=time.time() + timeout,
-            replay_id=1 if replaying else None,
+        run, staged = await run_with(
+            handler, stored, resources, attempt=attempt, replaying=replaying
         )
-        ending = await _ending(handler, ctx, timeout)
-    is_kept = ending.outcome in ("succeeded", "skipped")
-    values: dict[str, str | None] = {**resources.values, **(ctx.staged_values if is_kept else {})}
+    values: dict[str, str | None] = {**resources.values, **staged}
     return replace(
-        ending,
-        messages=tuple(ctx.staged) if is_kept else (),
+        run,
         values={key: json.loads(text) for key, text in values.items() if text is not None},
         api_calls=tuple(calls),
     )
+
+
+async def run_with(
+    handler: Handler,
+    event: Event,
+    resources: Resources,
+    *,
+    attempt: int = 1,
+    replaying: bool = False,
+) -> tuple[HandlerRun, Mapping[str, str | None]]:
+    """Run a handler once with what it is given; also what it would keep, as its context has it."""
+    timeout = handler.timeout_seconds or DEFAULT_TIMEOUT_SECONDS
+    ctx = Context(
+        event=event,
+        handler_name=handler.name,
+        resources=resources,
+        attempt=attempt,
+        deadline=time.time() + timeout,
+        replay_id=1 if replaying else None,
+    )
+    run = await _ending(handler, ctx, timeout)
+    if run.outcome not in ("succeeded", "skipped"):
+        return run, {}
+    return replace(run, messages=tuple(ctx.staged)), ctx.staged_values
 
 
 def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
