@@ -42,6 +42,10 @@ _FATAL = ("SQLITE_IOERR", "SQLITE_CORRUPT", "SQLITE_NOTADB")
 """After a failed fsync nobody knows what is on the disk, and trying again would hide it
 (https://lwn.net/Articles/752063/): the process has to end and start anew."""
 
+CHECKPOINT_SECONDS = 60.0
+"""How often a statement of ours moves the WAL in. SQLite's own checkpoints, after a commit, keep
+their errors to themselves: on a disk that fails in them the WAL would grow, and nobody know."""
+
 
 class BatchWriter:
     """Owns the writing connection; used by the writer thread alone."""
@@ -59,6 +63,7 @@ class BatchWriter:
         self._finisher = finisher
         self._on_fatal = on_fatal
         self._failed: BaseException | None = None
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self.busy_seconds = BUSY_TIMEOUT_SECONDS
         """How long a batch waits while another process writes."""
         for name in ("batch_view", "batch_event", "batch_delivery", "batch_success"):
@@ -70,6 +75,18 @@ class BatchWriter:
         A batch that fails because of one operation is tried again in halves, so that the fault
         stays with the one that has it.
         """
+        self._apply(batch)
+        if time.monotonic() >= self._checkpoint_at:
+            self._checkpoint()
+
+    def _checkpoint(self) -> None:
+        self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
+        try:
+            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+        except sqlite3.Error as error:
+            self._refusal(error)  # what is no failure of the disk may pass: the WAL holds it all
+
+    def _apply(self, batch: Sequence[Operation]) -> None:
         try:
             self._transaction_in_turn(batch)
         except Exception as error:
@@ -114,8 +131,8 @@ class BatchWriter:
                 # It may have been the duplicate of one that is rolled back now.
                 operation.result = operation.fresh
         middle = len(batch) // 2
-        self.apply(batch[:middle])
-        self.apply(batch[middle:])
+        self._apply(batch[:middle])
+        self._apply(batch[middle:])
 
     def _transaction(self, batch: Sequence[Operation]) -> None:
         if self._failed is not None:

@@ -21,6 +21,20 @@ _WRITER_PRAGMAS = (
     "wal_autocheckpoint = 2000",
     "journal_size_limit = 67108864",
 )
+_FAULTS = {
+    "SQLITE_NOTADB": "{path} is not a SQLite database. Move it away, or change store.url.",
+    "SQLITE_CORRUPT": (
+        "{path} is damaged ({error}). Keep a copy, then recover it with "
+        "`sqlite3 {path} .recover` or restore a backup."
+    ),
+    "SQLITE_BUSY": "{path} is locked by another program. End it, then start again.",
+    "SQLITE_FULL": "{path}: the disk is full. Free some space, then start again.",
+    "SQLITE_IOERR": (
+        "{path}: the disk is full or fails ({error}). See what `df` and the kernel's log (`dmesg`) "
+        "say of it, then start again."
+    ),
+}
+"""By the beginning of SQLite's name for the error."""
 
 
 def connect_writer(path: Path, *, may_migrate: bool = True) -> "sqlite3.Connection":
@@ -121,17 +135,9 @@ def migration_steps(path: Path) -> Steps:
 def explain_open(path: Path, error: Exception) -> str:
     """What is wrong with the file, and what to do."""
     name = getattr(error, "sqlite_errorname", None) or ""
-    if name == "SQLITE_NOTADB":
-        return f"{path} is not a SQLite database. Move it away, or change store.url."
-    if name.startswith("SQLITE_CORRUPT"):
-        return (
-            f"{path} is damaged ({error}). Keep a copy, then recover it with "
-            f"`sqlite3 {path} .recover` or restore a backup."
-        )
-    if name.startswith("SQLITE_BUSY"):
-        return f"{path} is locked by another program. End it, then start again."
-    if name.startswith("SQLITE_FULL"):
-        return f"{path}: the disk is full. Free some space, then start again."
+    for beginning, text in _FAULTS.items():
+        if name.startswith(beginning):
+            return text.format(path=path, error=error)
     if path.parent.exists() and not os.access(path.parent, os.W_OK):
         return f"{path}: the folder can't be written to. Check its owner and permissions."
     return f"{path} can't be opened: {error}"

@@ -165,6 +165,8 @@ class Load:
     """The bodies of the acknowledged events, by id."""
     statuses: dict[int, int] = field(default_factory=dict)
     """How many answers of each status."""
+    without_wait: int = 0
+    """Answers of 503 that don't say when to come back."""
     refused: int = 0
     """Connections that were not taken or ended without an answer."""
     cut: int = 0
@@ -210,6 +212,7 @@ class Load:
                 continue
             with self._lock:
                 self.statuses[reply.status] = self.statuses.get(reply.status, 0) + 1
+                self.without_wait += reply.status == 503 and "Retry-After" not in reply.headers
                 if reply.status == 202:
                     self.accepted[answer["id"]] = body
                     if len(self.accepted) >= self.enough:

@@ -139,6 +139,21 @@ async def test_r10_a_failed_disk_is_fatal_and_nothing_is_accepted_after_it(
         assert len(told) == 1
 
 
+async def test_r10_a_disk_that_fails_only_in_checkpoints_is_found_out(
+    opened: OpenSqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """SQLite keeps the errors of its own checkpoints to itself, and the WAL would grow."""
+    monkeypatch.setattr("receiver.store.batch.CHECKPOINT_SECONDS", 0.0)
+    async with opened() as store:
+        told: list[BaseException] = []
+        store.on_fatal = told.append
+        break_disk(store, "SQLITE_IOERR_FSYNC", "PRAGMA wal_checkpoint")
+        await store.record(event(), [])
+        with pytest.raises(StoreUnavailable, match="the store failed"):
+            await store.record(event(), [])
+        assert len(told) == 1
+
+
 @pytest.mark.parametrize("errorname", ["SQLITE_IOERR_NOMEM", "SQLITE_IOERR_SHMSIZE"])
 async def test_io_errors_that_pass_are_not_fatal(opened: OpenSqlite, errorname: str) -> None:
     async with opened() as store:
