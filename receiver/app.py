@@ -19,6 +19,7 @@ from receiver.ingress import PREFIX, Ingress
 from receiver.settings import Settings
 from receiver.sources import build_sources
 from receiver.store.driver import SQLITE_VERSION
+from receiver.store.sqlite import Role
 
 log = structlog.get_logger("receiver.app")
 
@@ -110,13 +111,13 @@ class Application:
         return JSONResponse({"name": "clarihook", "hooks": f"{PREFIX}{{source}}"})
 
 
-def create_app(settings: Settings) -> Application:
-    """The application of a deployment.
+def create_app(settings: Settings, *, role: Role = "owner") -> Application:
+    """The application of a deployment; several that share its database are its `worker`s.
 
     Raises ConfigError or HandlerLoadError for what is wrong with the settings or the handlers;
     the store is opened by the lifespan.
     """
-    engine = Engine(settings, open_store(settings, role="owner"), load_registry(settings))
+    engine = Engine(settings, open_store(settings, role=role), load_registry(settings))
     return Application(settings, engine)
 
 

@@ -52,7 +52,10 @@ def open_store(settings: Settings, *, role: Role) -> SqliteStore:
             "sqlite:///data/clarihook.db"
         )
     return SqliteStore(
-        settings.sqlite_path, role=role, max_rejections=settings.rejections.max_count
+        settings.sqlite_path,
+        role=role,
+        max_rejections=settings.rejections.max_count,
+        lease_seconds=settings.dispatch.lease.total_seconds(),
     )
 
 
@@ -84,7 +87,15 @@ def claribi_client(settings: ClaribiSettings, **more: Any) -> "AsyncClariBI":
 class Engine:
     """All that handles events, from the settings. `start` and `stop` it once, on one loop."""
 
-    def __init__(self, settings: Settings, store: SqliteStore, registry: Registry) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        store: SqliteStore,
+        registry: Registry,
+        *,
+        max_running: int | None = None,
+    ) -> None:
+        """`max_running`: at most so many deliveries run at a time; None is no such bound."""
         self.settings = settings
         self.store = store
         self.registry = registry
@@ -108,7 +119,12 @@ class Engine:
             sources={name: source.retry for name, source in settings.sources.items()},
         )
         table = RouteTable(settings.routes)
-        self.dispatcher = Dispatcher(store, self._make_lanes(table))
+        self.dispatcher = Dispatcher(
+            store,
+            self._make_lanes(table),
+            lease_seconds=settings.dispatch.lease.total_seconds(),
+            max_running=max_running,
+        )
         self.planner = Planner(
             registry.matching,
             policies=self.policies,
@@ -138,6 +154,8 @@ class Engine:
             self._replays = asyncio.create_task(
                 take_over_abandoned(self.store, self.replayer()), name="abandoned-replays"
             )
+        else:
+            await self.dispatcher.heart.start()
 
     async def _take_up_stand_ins(self) -> None:
         """Give what came while a handler file was broken to its handlers."""

@@ -16,19 +16,24 @@ ROUND_SECONDS = 60.0
 EVENTS_AT_A_TIME = 200
 """Events in one transaction: what comes in meanwhile waits for some milliseconds at most."""
 _PAUSE_SECONDS = 0.05
+_LANE = "(housekeeping)"
+"""No handler or target can have this name."""
 
 
 async def keep_house(store: Store, settings: StoreSettings, rejections_age: timedelta) -> None:
     """Remove what is older than `keep`, `keep_dedupe` and the refused requests' greatest age.
 
-    Now and every minute, until cancelled.
+    Now and every minute, until cancelled. Of several processes on one database one does it, as
+    long as it lives.
     """
     while True:
         now_ms = int(time.time() * 1000)
+        removed = 0
         try:
-            removed = await prune_all(store, settings, now_ms=now_ms)
-            before_ms = now_ms - int(rejections_age.total_seconds() * 1000)
-            await store.prune_rejections(before_ms=before_ms)
+            if await store.take_lane(_LANE):
+                removed = await prune_all(store, settings, now_ms=now_ms)
+                before_ms = now_ms - int(rejections_age.total_seconds() * 1000)
+                await store.prune_rejections(before_ms=before_ms)
         except StoreError as error:
             log.warning("housekeeping.put_off", error=str(error))
         else:

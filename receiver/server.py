@@ -2,6 +2,7 @@
 
 import asyncio
 import contextlib
+import errno
 import gc
 import os
 import signal
@@ -21,6 +22,7 @@ from receiver.connections import Connection, Patrol
 log = structlog.get_logger("receiver.server")
 
 BACKLOG = 2048
+_FIRST_PASSED_FD = 3
 
 
 class Server(uvicorn.Server):
@@ -138,6 +140,21 @@ def listen(host: str, port: int) -> socket.socket:
     except OSError:
         listener.close()
         raise
+    listener.setblocking(False)
+    return listener
+
+
+def inherited_listener() -> socket.socket | None:
+    """The socket that systemd has opened for this process (sd_listen_fds(3)), if it has.
+
+    Raises OSError if what it passed is no listening socket. With it, a restart refuses no
+    connection: they wait in the socket until the new process takes them.
+    """
+    if os.environ.get("LISTEN_PID") != str(os.getpid()) or os.environ.get("LISTEN_FDS") != "1":
+        return None
+    listener = socket.socket(fileno=_FIRST_PASSED_FD)
+    if not listener.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN):
+        raise OSError(errno.EINVAL, "what LISTEN_FDS passes is no listening socket")
     listener.setblocking(False)
     return listener
 

@@ -30,6 +30,7 @@ COMMANDS: dict[str, Entry] = {
     "init": Entry("receiver.cli.init:init", "Make a folder ready to serve."),
     "demo": Entry("receiver.cli.demo:demo", "Show it all at work, with no account."),
     "serve": Entry("receiver.cli.serve:serve", "Receive webhooks and run their handlers."),
+    "work": Entry("receiver.cli.work:work", "Run deliveries in a process of its own."),
     "events": Entry("receiver.cli.events:app", "Look at what has come, and send samples."),
     "replay": Entry("receiver.cli.replay:app", "Run stored events through the handlers again."),
     "deliveries": Entry("receiver.cli.deliveries:app", "Look at deliveries, retry or discard."),

@@ -7,7 +7,7 @@ import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
 from dataclasses import asdict, dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import typer
 
@@ -15,6 +15,7 @@ from receiver.cli.deployment import store_of
 from receiver.cli.output import print_json, print_line, print_warning
 from receiver.cli.records import replay_record
 from receiver.cli.replay_view import View, print_end, print_quiet_messages, quiet_messages
+from receiver.cli.running import run_loop
 from receiver.errors import StoreError, StoreLocked
 from receiver.model import State
 from receiver.replay import Progress, Replayer, Selection, Status, pause, reopen
@@ -176,12 +177,3 @@ async def _follow(host: Host, replay_id: int, on_progress: Callable[[Progress], 
     except asyncio.CancelledError:
         await pause(host.store, replay_id)
         raise
-
-
-def run_loop(main: Any) -> Any:
-    """Run a coroutine, on uvloop where there is one: it moves a third more deliveries."""
-    try:
-        import uvloop  # noqa: PLC0415 - absent on some platforms
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)

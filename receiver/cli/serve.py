@@ -1,21 +1,23 @@
-"""`clarihook serve`: the server."""
+"""`clarihook serve`: the server, in one process or several."""
 
 import asyncio
-import os
+import signal
+import socket
 import sys
-import threading
-from collections.abc import Coroutine
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from receiver.cli.options import HERE, HomeOption
-from receiver.errors import UsageError
+from receiver.cli.running import run_to_the_end
+from receiver.errors import ConfigError, UsageError
 
-_END_SECONDS = 0.5
+if TYPE_CHECKING:
+    from receiver.settings import Settings
 
 
 def serve(
+    *,
     home: HomeOption = HERE,
     host: Annotated[
         str | None, typer.Option(help="Listen on this address, not on server.host.")
@@ -23,57 +25,110 @@ def serve(
     port: Annotated[
         int | None, typer.Option(min=0, max=65_535, help="Listen on this port; 0 takes a free one.")
     ] = None,
+    workers: Annotated[
+        int | None,
+        typer.Option(min=1, max=64, help="Use so many processes, not server.workers."),
+    ] = None,
+    no_dispatch: Annotated[
+        bool,
+        typer.Option("--no-dispatch", help="Only receive and store; `clarihook work` runs it all."),
+    ] = False,
+    listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    link_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Receive webhooks, run their handlers, send messages. Ctrl-C or SIGTERM stops it in order.
 
+    With several workers one more process watches over them, and replaces one that dies. A socket
+    that systemd has opened (LISTEN_FDS) is used instead of --host and --port.
+
     Example: clarihook serve --home my-hooks --port 8000
+    Example: clarihook serve --workers 4
+    Example: clarihook serve --no-dispatch, and elsewhere: clarihook work
     """
+    from receiver.settings import load_settings  # noqa: PLC0415 - slow to import
+
+    given = {"host": host, "port": port, "workers": workers}
+    server = {name: value for name, value in given.items() if value is not None}
+    overrides = {"server": server} if server else {}
+    if no_dispatch:
+        overrides["dispatch"] = {"enabled": False}
+    settings = load_settings(home, overrides=overrides or None)
+    if listen_fd is not None and link_fd is not None:
+        listener = socket.socket(fileno=listen_fd)
+        sys.exit(_serve(settings, listener, link_fd=link_fd))
+    if settings.server.workers == 1:
+        sys.exit(_serve(settings, None))
+    command = [sys.executable, "-m", "receiver.cli", "serve", "--home", str(settings.home)]
+    sys.exit(_supervise(settings, [*command, *(["--no-dispatch"] if no_dispatch else [])]))
+
+
+def _serve(
+    settings: "Settings", listener: socket.socket | None, *, link_fd: int | None = None
+) -> int:
+    """Serve in this process, alone, or as the member of a supervisor that `link_fd` leads to."""
     # Slow to import, and no other command needs them.
     from receiver.app import create_app  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
-    from receiver.server import Server, address_of, listen, run  # noqa: PLC0415
-    from receiver.settings import load_settings  # noqa: PLC0415
+    from receiver.server import Server, run  # noqa: PLC0415
+    from receiver.supervisor import Link  # noqa: PLC0415
 
-    server_overrides = {"host": host, "port": port}
-    overrides = {name: value for name, value in server_overrides.items() if value is not None}
-    settings = load_settings(home, overrides={"server": overrides} if overrides else None)
-    app = create_app(settings)
+    app = create_app(settings, role="owner" if link_fd is None else "worker")
     configure_logging(settings.log.level, settings.log.format, redact=app.engine.notifier.redactor)
+    accepting = listener or _listen(settings)
+
+    def stop() -> None:
+        server.handle_exit(signal.SIGTERM, None)
+
+    link = None if link_fd is None else Link(link_fd, on_end=stop)
+    server = Server(
+        app,
+        drain_seconds=settings.server.drain_timeout.total_seconds(),
+        read_timeout_seconds=settings.server.read_timeout.total_seconds(),
+        on_ready=(lambda: _tell(settings, accepting)) if link is None else link.say_ready,
+    )
+    return run_to_the_end(run(server, accepting))
+
+
+def _supervise(settings: "Settings", command: list[str]) -> int:
+    """Have several processes serve, and watch over them."""
+    from receiver.observe import configure_logging  # noqa: PLC0415
+    from receiver.store.ownership import hold_database  # noqa: PLC0415
+    from receiver.supervisor import Supervisor  # noqa: PLC0415
+
+    if settings.sqlite_path is None:
+        raise ConfigError("store.url: this version keeps its data in SQLite only")
+    configure_logging(settings.log.level, settings.log.format)
+    with hold_database(settings.sqlite_path):
+        listener = _listen(settings)
+
+        async def supervise() -> int:
+            return await Supervisor(
+                command,
+                settings.server.workers,
+                listener,
+                drain_seconds=settings.server.drain_timeout.total_seconds(),
+                on_ready=lambda: _tell(settings, listener),
+            ).run()
+
+        # On asyncio's own loop: it starts processes more gently than uvloop does.
+        return asyncio.run(supervise())
+
+
+def _listen(settings: "Settings") -> socket.socket:
+    """The socket that systemd has opened for this process, or one of the settings."""
+    from receiver.server import inherited_listener, listen  # noqa: PLC0415
+
     try:
-        listener = listen(settings.server.host, settings.server.port)
+        return inherited_listener() or listen(settings.server.host, settings.server.port)
     except OSError as error:
         raise UsageError(
             f"can't listen on {settings.server.host}:{settings.server.port}: {error.strerror}. "
             "Choose another with --port, or stop what uses it."
         ) from None
 
-    def tell() -> None:
-        names = ", ".join(settings.sources) or "no sources yet; add one to config/clarihook.toml"
-        typer.echo(f"clarihook listens on {address_of(listener)}/hooks/ ({names})", err=True)
 
-    server = Server(
-        app,
-        drain_seconds=settings.server.drain_timeout.total_seconds(),
-        read_timeout_seconds=settings.server.read_timeout.total_seconds(),
-        on_ready=tell,
-    )
-    status = _run(_serve(run(server, listener)))
-    sys.exit(status)
+def _tell(settings: "Settings", listener: socket.socket) -> None:
+    from receiver.server import address_of  # noqa: PLC0415
 
-
-async def _serve(main: Coroutine[Any, Any, int]) -> int:
-    status = await main
-    # All is stored and closed. What does not end by itself now, such as the thread of a handler
-    # that hangs, may not keep the process.
-    last_resort = threading.Timer(_END_SECONDS, os._exit, (status,))
-    last_resort.daemon = True
-    last_resort.start()
-    return status
-
-
-def _run(main: Coroutine[Any, Any, int]) -> int:
-    try:
-        import uvloop  # noqa: PLC0415 - absent on some platforms
-    except ImportError:
-        return asyncio.run(main)
-    return uvloop.run(main)
+    names = ", ".join(settings.sources) or "no sources yet; add one to config/clarihook.toml"
+    typer.echo(f"clarihook listens on {address_of(listener)}/hooks/ ({names})", err=True)

@@ -6,6 +6,7 @@ a TOML file says "30s", "5m", "90d", or a number of seconds.
 
 import re
 from collections.abc import Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
@@ -69,6 +70,12 @@ def _long_enough(secret: Secret) -> Secret:
     return secret
 
 
+def _long_lease(lease: timedelta) -> timedelta:
+    if lease < timedelta(seconds=1):
+        raise ValueError("must be 1s or more, or a busy process would be taken for a dead one")
+    return lease
+
+
 def _store_url(secret: Secret) -> Secret:
     url = urlsplit(secret.get_secret_value())
     if url.scheme not in ("sqlite", "postgresql"):
@@ -104,6 +111,8 @@ class ServerSettings(Section):
     """How long a body may take to arrive; a slower one is answered 408."""
     drain_timeout: Duration = parse_duration("10s")
     """How long a stop waits for running work before the work is given back."""
+    workers: Annotated[int, Field(ge=1, le=64)] = 1
+    """Processes that receive and run deliveries; with more than one, another watches over them."""
     allowed_hosts: Texts = ()
     """The Host headers that are answered, such as "hooks.example.com"; none given is any."""
 
@@ -153,6 +162,8 @@ class DispatchSettings(Section):
     """How long after a delivery was made it may be tried again; unset is no limit."""
     enabled: bool = True
     """Whether this process runs deliveries; false only receives and stores."""
+    lease: Annotated[PositiveDuration, AfterValidator(_long_lease)] = parse_duration("30s")
+    """How long a process may stand still before others take up its deliveries; 1s or more."""
 
     @property
     def retry(self) -> RetryOptions:

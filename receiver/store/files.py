@@ -3,7 +3,12 @@
 import contextlib
 import fcntl
 import os
+import time
 from pathlib import Path
+
+OWNER_PATIENCE_SECONDS = 0.5
+"""How long an owner waits for the lock: a guest or worker may hold it while it opens the file."""
+_LOOK_SECONDS = 0.02
 
 
 def create_private(path: Path) -> None:
@@ -25,8 +30,14 @@ class OwnerLock:
         self.path = database.with_name(database.name + ".lock")
         self._fd: int | None = None
 
-    def take(self) -> bool:
-        """Take the lock; False if another process (or another store of this one) has it."""
+    def take(self, *, patience_seconds: float = 0.0) -> bool:
+        """Take the lock, within that time; False if another process, or store, has it."""
+        give_up_at = time.monotonic() + patience_seconds
+        while not (has_lock := self._try()) and time.monotonic() < give_up_at:
+            time.sleep(_LOOK_SECONDS)
+        return has_lock
+
+    def _try(self) -> bool:
         assert self._fd is None, "the lock is taken once"
         fd = os.open(self.path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         try:

@@ -24,11 +24,12 @@ from receiver.store.base import Claim, Finish, OpenCircuit, Recorded, Rejection
 from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims, take_lane
 from receiver.store.driver import sqlite3
-from receiver.store.files import OwnerLock, create_private
+from receiver.store.files import OWNER_PATIENCE_SECONDS, OwnerLock, create_private
 from receiver.store.finishing import Finisher
 from receiver.store.ids import Numbers, first_id_at
 from receiver.store.opening import check_readable, connect_reader, connect_writer, explain_open
 from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
+from receiver.store.ownership import already_served
 from receiver.store.queries import Queries
 from receiver.store.reads import SqliteReads
 from receiver.store.sharing import can_share, why_alone
@@ -42,9 +43,6 @@ Role = Literal["owner", "worker", "guest", "reader"]
 log = structlog.get_logger("receiver.store")
 
 READERS = 2
-OWNER_PATIENCE_SECONDS = 0.5
-"""How long an owner waits for the lock: a guest or worker may hold it while it opens the file."""
-_LOOK_SECONDS = 0.02
 
 
 class SqliteStore(SqliteReads):
@@ -124,17 +122,13 @@ class SqliteStore(SqliteReads):
 
         Without it only those go on who may write beside its holder.
         """
-        give_up_at = time.monotonic() + (OWNER_PATIENCE_SECONDS if self.role == "owner" else 0.0)
-        while not (has_lock := self._lock.take()) and time.monotonic() < give_up_at:
-            time.sleep(_LOOK_SECONDS)
+        patience = OWNER_PATIENCE_SECONDS if self.role == "owner" else 0.0
+        has_lock = self._lock.take(patience_seconds=patience)
         if has_lock or self._may_share:
             return has_lock
-        pid = self._lock.owner_pid()
         if self.role == "owner":
-            raise StoreLocked(
-                f"{self.path}: process {pid} is serving this database already. Stop it first, or "
-                "give this one another store.url."
-            )
+            raise StoreLocked(already_served(self.path, self._lock))
+        pid = self._lock.owner_pid()
         raise StoreLocked(f"{self.path}: process {pid} is writing to this database, {why_alone()}")
 
     @property

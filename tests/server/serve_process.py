@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -55,19 +55,31 @@ def write_home(home: Path, *, handlers: str = HANDLER, settings: str = "") -> Pa
 class Serve:
     """The process. Everything that it says on standard error is in `lines`."""
 
-    def __init__(self, home: Path, *arguments: str, program: list[str] | None = None) -> None:
+    says_ready = "clarihook listens on http://"
+
+    def __init__(
+        self,
+        home: Path,
+        *arguments: str,
+        program: list[str] | None = None,
+        pass_fds: Collection[int] = (),
+    ) -> None:
         self.home = home
         environment = {k: v for k, v in os.environ.items() if not k.startswith("CLARIHOOK_")}
         command = program or [sys.executable, "-m", "receiver.cli", "serve"]
+        if "work" not in command:
+            arguments = ("--port", "0", *arguments)
         self.begun = time.monotonic()
         self.process = subprocess.Popen(
-            [*command, "--home", str(home), "--port", "0", *arguments],
+            [*command, "--home", str(home), *arguments],
             cwd=REPOSITORY,
             env=environment,
+            pass_fds=pass_fds,
             stderr=subprocess.PIPE,
             text=True,
         )
         self.lines: list[str] = []
+        self.is_ready = False
         self.address: tuple[str, int] | None = None
         self.start_seconds = 0.0
         self._said = threading.Event()
@@ -78,18 +90,27 @@ class Serve:
         assert self.process.stderr is not None
         for line in self.process.stderr:
             self.lines.append(line)
-            if line.startswith("clarihook listens on http://"):
-                host, port = line.split("http://")[1].split("/")[0].split(":")
-                self.address = host, int(port)
+            if line.startswith(self.says_ready):
+                if "http://" in line:
+                    host, port = line.split("http://")[1].split("/")[0].split(":")
+                    self.address = host, int(port)
+                self.is_ready = True
                 self.start_seconds = time.monotonic() - self.begun
                 self._said.set()
         self._said.set()
 
     def ready(self) -> "Serve":
-        """Wait until it listens."""
+        """Wait until it listens, or works."""
         assert self._said.wait(30), "it says nothing"
-        assert self.address is not None, "".join(self.lines)
+        assert self.is_ready, "".join(self.lines)
         return self
+
+    def says(self, text: str) -> None:
+        """Wait until it has said that."""
+        deadline = time.monotonic() + 30
+        while text not in self.said:
+            assert time.monotonic() < deadline, f"it does not say {text}: {self.said}"
+            time.sleep(0.01)
 
     def signal(self, number: int) -> None:
         self.process.send_signal(number)
@@ -133,9 +154,14 @@ class Serve:
 
 
 @contextmanager
-def serving(home: Path, *arguments: str, program: list[str] | None = None) -> Iterator[Serve]:
+def serving(
+    home: Path,
+    *arguments: str,
+    program: list[str] | None = None,
+    pass_fds: Collection[int] = (),
+) -> Iterator[Serve]:
     """A server that listens, and is gone afterwards whatever happens."""
-    serve = Serve(home, *arguments, program=program)
+    serve = Serve(home, *arguments, program=program, pass_fds=pass_fds)
     try:
         yield serve.ready()
     finally:

@@ -1,0 +1,217 @@
+"""Several server processes on one listening socket and one database: starts, watches, stops them.
+
+The supervisor holds the database's lock and does nothing else: a handler that takes its process
+down takes down one member, and another one is started. Each member is told of the supervisor's
+end by its link, a socket pair, so that none is left behind.
+"""
+
+import asyncio
+import contextlib
+import os
+import signal
+import socket
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+import structlog
+
+log = structlog.get_logger("receiver.supervisor")
+
+STEADY_SECONDS = 10.0
+"""A member that has lived for so long is replaced at once when it dies."""
+MAX_PAUSE_SECONDS = 30.0
+"""The longest pause before one that keeps dying is started again."""
+_KILL_AFTER_SECONDS = 5.0
+"""Beyond the drain timeout: by then a member has ended itself, or never will."""
+_READY = b"r"
+
+
+@dataclass(slots=True, eq=False)
+class _Member:
+    process: asyncio.subprocess.Process
+    link: socket.socket
+
+
+class Supervisor:
+    """Keeps `count` members running. Run it once, on asyncio's own loop."""
+
+    def __init__(
+        self,
+        command: Sequence[str],
+        count: int,
+        listener: socket.socket,
+        *,
+        drain_seconds: float,
+        on_ready: Callable[[], None],
+    ) -> None:
+        """`command` starts a member; it gets `--listen-fd` and `--link-fd`."""
+        self._command = tuple(command)
+        self._count = count
+        self._listener = listener
+        self._stop_seconds = drain_seconds + _KILL_AFTER_SECONDS
+        self._on_ready = on_ready
+        self._members: set[_Member] = set()
+        self._stopping = asyncio.Event()
+        self._status = 0
+
+    async def run(self) -> int:
+        """Serve until a signal asks to stop; the exit status.
+
+        What the first member can't start with, wrong settings or a broken handler, ends it all
+        with that member's status: the others would only say the same.
+        """
+        loop = asyncio.get_running_loop()
+        for each in (signal.SIGINT, signal.SIGTERM):
+            loop.add_signal_handler(each, self._on_signal, each)
+        try:
+            first = await self._start()
+            if await self._wait_until_ready(first):
+                await self._run_all(first)
+            elif not self._stopping.is_set():
+                return await first.process.wait() or 1
+            else:
+                await self._end(first)
+        finally:
+            for each in (signal.SIGINT, signal.SIGTERM):
+                loop.remove_signal_handler(each)
+        return self._status
+
+    async def _run_all(self, first: _Member) -> None:
+        members = [first, *[await self._start() for _ in range(1, self._count)]]
+        keepers = [
+            asyncio.create_task(self._keep(member), name=f"keep-member-{number}")
+            for number, member in enumerate(members)
+        ]
+        for each in members[1:]:
+            await self._wait_until_ready(each)
+        self._on_ready()  # the first one accepts, even if another has to be replaced at once
+        await self._stopping.wait()
+        self._listener.close()
+        _, late = await asyncio.wait(keepers, timeout=self._stop_seconds)
+        if late:
+            log.error("serve.workers_killed", count=len(late))
+            self._kill_all()
+            await asyncio.wait(late)
+
+    async def _start(self) -> _Member:
+        ours, theirs = socket.socketpair()
+        ours.setblocking(False)
+        descriptors = (self._listener.fileno(), theirs.fileno())
+        with theirs:
+            process = await asyncio.create_subprocess_exec(
+                *self._command,
+                "--listen-fd",
+                str(descriptors[0]),
+                "--link-fd",
+                str(descriptors[1]),
+                stdin=asyncio.subprocess.DEVNULL,
+                pass_fds=descriptors,
+                # Out of the terminal's group: Ctrl-C is for the supervisor, which passes it on
+                # once. From the terminal as well it would be the second signal, which insists.
+                process_group=0,
+            )
+        member = _Member(process, ours)
+        self._members.add(member)
+        return member
+
+    async def _wait_until_ready(self, member: _Member) -> bool:
+        """Whether it came to accept; False if it ended before, or the stop has begun."""
+        loop = asyncio.get_running_loop()
+        reading = asyncio.ensure_future(loop.sock_recv(member.link, 1))
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([reading, stopping], return_when=asyncio.FIRST_COMPLETED)
+        stopping.cancel()
+        if not reading.done():
+            reading.cancel()
+            return False
+        return reading.exception() is None and reading.result() == _READY
+
+    async def _keep(self, member: _Member) -> None:
+        """One member after the other in this place, until the stop."""
+        loop = asyncio.get_running_loop()
+        begun, failures = loop.time(), 0
+        while not await self._end(member):
+            failures = 0 if loop.time() - begun >= STEADY_SECONDS else failures + 1
+            pause = min(MAX_PAUSE_SECONDS, 0.1 * 2**failures) if failures else 0.0
+            log.error(
+                "serve.worker_died",
+                pid=member.process.pid,
+                status=_describe(member.process.returncode),
+                again_in_seconds=pause,
+            )
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._stopping.wait(), pause)
+                return
+            begun = loop.time()
+            member = await self._start()
+            if await self._wait_until_ready(member):
+                log.info("serve.worker_replaced", pid=member.process.pid)
+
+    async def _end(self, member: _Member) -> bool:
+        """Wait until the member ends, and ask it to once the stop has begun; whether it has."""
+        ending = asyncio.ensure_future(member.process.wait())
+        stopping = asyncio.ensure_future(self._stopping.wait())
+        await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
+        is_asked = not ending.done()
+        if is_asked:
+            _send(member, signal.SIGTERM)
+        status = await ending
+        stopping.cancel()
+        self._members.discard(member)
+        member.link.close()
+        # SIGTERM itself ends one that had only just begun.
+        if is_asked and status not in (0, -signal.SIGTERM):
+            self._status = 1
+        return is_asked
+
+    def _on_signal(self, number: signal.Signals) -> None:
+        """The first signal asks; the second one insists."""
+        if self._stopping.is_set():
+            log.warning("server.forced", signal=number.name)
+            self._kill_all()
+            # As a crash, which loses nothing: the next start takes up what was running.
+            os._exit(1)
+        self._stopping.set()
+
+    def _kill_all(self) -> None:
+        for member in self._members:
+            _send(member, signal.SIGKILL)
+
+
+def _send(member: _Member, number: signal.Signals) -> None:
+    with contextlib.suppress(ProcessLookupError):
+        member.process.send_signal(number)
+
+
+def _describe(status: int | None) -> str:
+    """`exit 1`, or the name of the signal that ended it."""
+    assert status is not None, "it has ended"
+    return signal.Signals(-status).name if status < 0 else f"exit {status}"
+
+
+class Link:
+    """A member's end of its link to the supervisor."""
+
+    def __init__(self, fd: int, on_end: Callable[[], None]) -> None:
+        """`on_end` is called on the loop when the supervisor is gone."""
+        self._socket = socket.socket(fileno=fd)
+        self._socket.setblocking(False)
+        self._on_end = on_end
+
+    def say_ready(self) -> None:
+        """Tell the supervisor that this member accepts, and watch for its end from now on."""
+        with contextlib.suppress(OSError):
+            self._socket.send(_READY)
+        asyncio.get_running_loop().add_reader(self._socket.fileno(), self._look)
+
+    def _look(self) -> None:
+        try:
+            gone = self._socket.recv(16) == b""
+        except BlockingIOError:
+            return
+        except OSError:
+            gone = True
+        if gone:
+            asyncio.get_running_loop().remove_reader(self._socket.fileno())
+            log.warning("server.supervisor_gone")
+            self._on_end()
