@@ -100,6 +100,8 @@ class Application:
             "status": "draining" if draining else "ok",
             "backlog": self.engine.dispatcher.backlog,
             "running": self.engine.dispatcher.running,
+            "abandoned": self.engine.dispatcher.abandoned,
+            "stopped_handlers": self.engine.dispatcher.stopped_lanes,
             "handlers": len(self.engine.registry.handlers),
             "handler_problems": len(self.engine.registry.problems),
             "open_circuits": sorted(self.engine.dispatcher.circuits.open),

@@ -23,6 +23,7 @@ from receiver.dispatch.run_stand_in import StandInRunner
 from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
+from receiver.dispatch.watchdog import Watchdog
 from receiver.errors import ConfigError
 from receiver.housekeeping import keep_house
 from receiver.model import Event, NewDelivery, is_stand_in
@@ -34,14 +35,13 @@ from receiver.replay import Progress, Repeater, Replayer, take_over_abandoned
 from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
 from receiver.settings.model import ClaribiSettings
+from receiver.store.base import Claim, Finish
 from receiver.store.sqlite import Role, SqliteStore
 
 if TYPE_CHECKING:
     from claribi import AsyncClariBI, WebhookWaker
 
 log = structlog.get_logger("receiver.engine")
-
-SYNC_HANDLER_THREADS = 16
 
 
 def open_store(settings: Settings, *, role: Role) -> SqliteStore:
@@ -109,7 +109,8 @@ class Engine:
         self._warm_up: asyncio.Task[None] | None = None
         self._house: asyncio.Task[None] | None = None
         self._replays: asyncio.Task[None] | None = None
-        self._threads = HandlerThreads(SYNC_HANDLER_THREADS)
+        self._threads = HandlerThreads(settings.dispatch.threads)
+        self._watchdog = Watchdog(registry.handlers)
         has_claribi = settings.claribi.api_key is not None or settings.claribi.email is not None
         self.resources = SharedResources(
             store, frozenset(settings.channels), self._make_claribi if has_claribi else None
@@ -149,6 +150,7 @@ class Engine:
         )
         if self.settings.dispatch.enabled:
             await self._take_up_stand_ins()
+            self._watchdog.start()
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
             self._replays = asyncio.create_task(
@@ -195,6 +197,7 @@ class Engine:
                 await asyncio.gather(task, return_exceptions=True)
         given_back = await self.dispatcher.stop(drain_seconds)
         log.info("engine.stopped", given_back=given_back)
+        self._watchdog.stop()
         await self.notifier.close()
         await self.resources.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
@@ -263,15 +266,24 @@ class Engine:
             rules=self._rules(handler.retry),
             timeout_seconds=handler.timeout_seconds or dispatch.timeout.total_seconds(),
             threads=self._threads,
+            watchdog=self._watchdog,
+            abandon=self._abandon,
         )
-        most = dispatch.concurrency if handler.is_async else SYNC_HANDLER_THREADS
-        return Lane(
+        lane = Lane(
             handler.name,
             runner,
-            handler.concurrency or most,
+            handler.concurrency or (dispatch.concurrency if handler.is_async else dispatch.threads),
             pace=None if handler.rate is None else Pace(handler.rate),
             is_limited=handler.rate is not None or handler.concurrency is not None,
         )
+        if not handler.is_async:
+            lane.most = max(dispatch.threads, lane.limit)
+            lane.is_exhausted = lambda: self._threads.is_exhausted
+        return lane
+
+    def _abandon(self, claim: Claim, finish: Finish) -> None:
+        # Lanes are made before the dispatcher that runs them.
+        self.dispatcher.abandon(claim, finish)
 
     def _target_lane(self, name: str) -> Lane:
         target = self.notifier.get(name)

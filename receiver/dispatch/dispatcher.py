@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 
 import structlog
 
+from receiver.deadline import Outlived
 from receiver.dispatch.heart import Heart
 from receiver.dispatch.lane import Lane, Postpone
 from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
@@ -59,6 +60,7 @@ class Dispatcher:
         """Beats while the dispatcher runs; in a process that only receives it beats by itself."""
         self._recorder = Recorder(store, self._on_recorded)
         self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
+        self._abandoned: dict[tuple[DeliveryId, int], asyncio.Task[None]] = {}
         self._reserved = 0
         self._none_reserved = asyncio.Event()
         self._wake = asyncio.Event()
@@ -76,6 +78,16 @@ class Dispatcher:
     def running(self) -> int:
         """How many deliveries run now."""
         return len(self._tasks)
+
+    @property
+    def abandoned(self) -> int:
+        """How many runs go on although their attempt has ended."""
+        return len(self._abandoned)
+
+    @property
+    def stopped_lanes(self) -> list[str]:
+        """The handlers that may not run before one of their abandoned runs ends."""
+        return [lane.name for lane in self._lanes.values() if lane.is_stopped]
 
     def lane(self, name: str) -> Lane | None:
         """The lane of that handler or target."""
@@ -211,7 +223,7 @@ class Dispatcher:
             self._none_reserved.set()
 
     def _leave(self, lane: Lane) -> None:
-        if lane.running >= lane.limit:  # there may be more of it in the store
+        if lane.running >= lane.limit or lane.abandoned:  # there may be more of it in the store
             self._wake.set()
         if lane.circuit is not None and lane.circuit.is_unsaved:
             self._wake.set()
@@ -328,8 +340,12 @@ class Dispatcher:
         )
 
     async def _run(self, lane: Lane, claim: Claim) -> None:
+        has_place = True
         try:
             finish = await lane.run(claim)
+        except Outlived:
+            has_place = False  # and the delivery itself may be running again
+            self._over(lane, claim)
         except Postpone as postponed:
             await self._recorder.give_back([claim.delivery_id], after_seconds=postponed.seconds)
         except asyncio.CancelledError as error:
@@ -341,8 +357,45 @@ class Dispatcher:
         else:
             self._recorder.record(claim, finish)
         finally:
-            self._tasks.pop(claim.delivery_id, None)
-            self._leave(lane)
+            if has_place:
+                self._tasks.pop(claim.delivery_id, None)
+                self._leave(lane)
+
+    def abandon(self, claim: Claim, finish: Finish) -> None:
+        """End the attempt of a run that does not end, and give its place to another one.
+
+        What the run does from now on is void. Of one lane at most `limit` go on like this.
+        """
+        lane = self._lanes[claim.name]
+        self._abandoned[claim.delivery_id, claim.attempt] = self._tasks.pop(claim.delivery_id)
+        lane.abandoned += 1
+        self._leave(lane)
+        log.error(
+            "handler.abandoned",
+            name=claim.name,
+            delivery_id=format_delivery_id(claim.delivery_id),
+            attempt=claim.attempt,
+            abandoned=lane.abandoned,
+        )
+        if lane.is_stopped:
+            log.error(
+                "handler.stopped",
+                name=claim.name,
+                abandoned=lane.abandoned,
+                remedy="let it end at its timeout, then restart; its deliveries wait meanwhile",
+            )
+        self._recorder.record(claim, finish)
+
+    def _over(self, lane: Lane, claim: Claim) -> None:
+        """An abandoned run has ended after all."""
+        was_stopped = lane.is_stopped
+        lane.abandoned -= 1
+        self._abandoned.pop((claim.delivery_id, claim.attempt), None)
+        log.warning("handler.ended_late", name=lane.name,
+                    delivery_id=format_delivery_id(claim.delivery_id))  # fmt: skip
+        if was_stopped and not lane.is_stopped:
+            log.warning("handler.goes_on", name=lane.name)
+            self._wake.set()
 
     def _on_recorded(self, claim: Claim, finish: Finish) -> None:
         """The end of an attempt is committed."""

@@ -4,7 +4,7 @@ Every handler and every target has its lane, so that one that is slow fills only
 """
 
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -28,6 +28,10 @@ class Runner(Protocol):
         """How the attempt ended. Raises only Postpone, or CancelledError at a stop."""
 
 
+def _never() -> bool:
+    return False
+
+
 @dataclass(slots=True, eq=False)
 class Lane:
     """One handler's or target's room in this process."""
@@ -46,7 +50,13 @@ class Lane:
     """Whether this worker is that one, as far as it knows."""
     not_before: float = 0.0
     """On `time.monotonic()`: until then a lane that is another worker's is left to it."""
+    most: int = 1_000_000
+    """How many of its runs there may be together with abandoned ones."""
+    is_exhausted: Callable[[], bool] = _never
+    """Whether abandoned runs, of any handlers, have used up what they share, such as threads."""
     running: int = 0
+    abandoned: int = 0
+    """How many of its runs go on although their attempt has ended."""
     slot_at: float | None = None
     """On `time.monotonic()`: when the pace has a token for what waits; None if nothing waits for
     one. Until the dispatcher has looked for that, nothing new may overtake it."""
@@ -55,7 +65,14 @@ class Lane:
     def room(self) -> int:
         """How many more may run now."""
         most = self.limit if self.circuit is None else self.circuit.limit(self.limit)
+        if self.abandoned:
+            most = 0 if self.is_stopped else min(most, self.most - self.abandoned)
         return most - self.running
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether so many runs are abandoned that none may begin before one of them ends."""
+        return self.abandoned > 0 and (self.abandoned >= self.limit or self.is_exhausted())
 
     def take_place(self) -> bool:
         """Take a place, and a token where there is a pace, if nothing else waits for them."""

@@ -148,6 +148,8 @@ class DispatchSettings(Section):
 
     concurrency: Count = 128
     """Deliveries of one handler that run at the same time; its own `concurrency` goes first."""
+    threads: Annotated[int, Field(ge=1, le=1000)] = 16
+    """Threads in which handlers run that are plain functions, all of them together."""
     attempts: Count = 8
     """Runs of a handler before its delivery is dead."""
     timeout: PositiveDuration = parse_duration("30s")

@@ -20,6 +20,7 @@ from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_target import TargetRunner
 from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
+from receiver.dispatch.watchdog import Watchdog
 from receiver.model import (
     Attempt,
     Delivery,
@@ -46,6 +47,8 @@ RULES = RetryRules(policy=lambda _source: POLICY, redact=lambda text: text.repla
 TARGET = "ops/1-test"
 
 _counter = itertools.count()
+_dispatchers: dict[Store, Dispatcher] = {}
+"""Those that run, for their handlers' runs to be abandoned in."""
 
 
 def event(body: dict[str, Any] | None = None, **changes: Any) -> NewEvent:
@@ -77,16 +80,26 @@ def handler_lane(
     limit: int = 8,
     timeout_seconds: float = 5.0,
     threads: HandlerThreads | None = None,
+    watchdog: Watchdog | None = None,
+    rules: RetryRules = RULES,
 ) -> Lane:
+    threads = threads or HandlerThreads(1)
+
+    def abandon(claim: Claim, finish: Finish) -> None:
+        _dispatchers[store].abandon(claim, finish)
+
     runner = HandlerRunner(
         handler=handler_of(func),
         resources=SharedResources(store, {"ops"}, None),
         target_deliveries=lambda _channel: (NewDelivery("target", TARGET, 3),),
-        rules=RULES,
+        rules=rules,
         timeout_seconds=timeout_seconds,
-        threads=threads or HandlerThreads(1),
+        threads=threads,
+        watchdog=watchdog or Watchdog([]),
+        abandon=abandon,
     )
-    return Lane("h.test", runner, limit)
+    most = 100 if runner.handler.is_async else threads.limit
+    return Lane("h.test", runner, limit, most=most, is_exhausted=lambda: threads.is_exhausted)
 
 
 def lane(run: Callable[[Claim], Awaitable[Finish]], name: str = "h.test", limit: int = 8) -> Lane:
@@ -109,12 +122,13 @@ def recording(seen: list[Claim]) -> Runner:
 
 @asynccontextmanager
 async def dispatching(store: Store, *lanes: Lane, **options: Any) -> AsyncIterator[Dispatcher]:
-    dispatcher = Dispatcher(store, lanes, **options)
+    dispatcher = _dispatchers[store] = Dispatcher(store, lanes, **options)
     await dispatcher.start()
     try:
         yield dispatcher
     finally:
         await dispatcher.stop(0.0)
+        del _dispatchers[store]
 
 
 async def until(is_so: Callable[[], Any], *, seconds: float = 5.0) -> None:

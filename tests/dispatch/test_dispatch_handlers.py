@@ -200,6 +200,29 @@ def _cancel_something() -> None:
     raise asyncio.CancelledError
 
 
+def _interrupt() -> None:
+    raise KeyboardInterrupt
+
+
+def _misuse_a_generator() -> None:
+    raise GeneratorExit
+
+
+def _use_up_memory() -> None:
+    bytearray(2**62)
+
+
+def _recurse() -> None:
+    _recurse()
+
+
+def _recurse_in_a_repr() -> None:
+    nested: list[Any] = []
+    for _ in range(100_000):
+        nested = [nested]
+    repr(nested)
+
+
 @pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
 @pytest.mark.parametrize(
     ("fault", "error_class"),
@@ -209,6 +232,11 @@ def _cancel_something() -> None:
         (_no_text, "MuteError"),
         (_undecodable, "FileNotFoundError"),
         (_cancel_something, "CancelledError"),
+        (_interrupt, "KeyboardInterrupt"),
+        (_misuse_a_generator, "GeneratorExit"),
+        (_use_up_memory, "MemoryError"),
+        (_recurse, "RecursionError"),
+        (_recurse_in_a_repr, "RecursionError"),
     ],
 )
 async def test_nothing_that_a_handler_raises_escapes_or_is_lost(
@@ -223,6 +251,39 @@ async def test_nothing_that_a_handler_raises_escapes_or_is_lost(
     delivery, attempts = await run_one(store, handle if is_async else handle_in_thread, attempts=2)
     assert delivery.state is State.DEAD
     assert [each.error_class for each in attempts] == [error_class] * 2
+
+
+async def _work() -> None:
+    raise AssertionError("nobody runs it")
+
+
+def _yields() -> Any:
+    yield
+
+
+@pytest.mark.parametrize(("work", "kind"), [(_work, "coroutine"), (_yields, "generator")])
+@pytest.mark.parametrize("is_async", [True, False], ids=["async", "sync"])
+async def test_work_that_is_returned_and_not_done_is_no_success(
+    store: SqliteStore, work: Any, kind: str, is_async: bool
+) -> None:
+    async def handle(_event: dict[str, Any]) -> Any:
+        return work()
+
+    def handle_in_thread(_event: dict[str, Any]) -> Any:
+        return work()
+
+    delivery, attempts = await run_one(store, handle if is_async else handle_in_thread, attempts=1)
+    assert delivery.state is State.DEAD
+    assert attempts[0].error == (
+        f"the handler returned a {kind} that nobody runs: await it, in an `async def` handler"
+    )
+
+
+async def test_any_other_result_is_success(store: SqliteStore) -> None:
+    async def handle(_event: dict[str, Any]) -> Any:
+        return {"done": True}
+
+    assert (await run_one(store, handle))[0].state is State.SUCCEEDED
 
 
 async def test_a_sync_handler_runs_in_a_thread(store: SqliteStore) -> None:

@@ -4,6 +4,7 @@ import asyncio
 import time
 from typing import Any
 
+import dispatch_parts as parts
 import pytest
 from dispatch_parts import (
     RULES,
@@ -21,10 +22,8 @@ from receiver.dispatch import Lane
 from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.intake import Planner
 from receiver.dispatch.policies import HandlerPolicies
-from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_target import TargetRunner
-from receiver.dispatch.threads import HandlerThreads
 from receiver.model import Attempt, Delivery, Message, NewDelivery, Outcome, State
 from receiver.notify import SendResult
 from receiver.rate import Pace
@@ -48,15 +47,7 @@ def rules(policy: RetryPolicy) -> RetryRules:
 def handler_lane(
     store: SqliteStore, func: Any, policy: RetryPolicy, *, timeout_seconds: float = 5.0
 ) -> Lane:
-    runner = HandlerRunner(
-        handler=handler_of(func),
-        resources=SharedResources(store, {"ops"}, None),
-        target_deliveries=lambda _channel: (),
-        rules=rules(policy),
-        timeout_seconds=timeout_seconds,
-        threads=HandlerThreads(1),
-    )
-    return Lane("h.test", runner, 8)
+    return parts.handler_lane(store, func, timeout_seconds=timeout_seconds, rules=rules(policy))
 
 
 async def run_one(

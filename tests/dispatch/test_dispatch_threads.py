@@ -69,6 +69,46 @@ def test_what_is_queued_can_be_cancelled_what_runs_can_not() -> None:
         threads.submit(hang)
 
 
+def test_abandoned_threads_are_replaced_up_to_a_bound() -> None:
+    """With 1 thread: 3 are replaced, the 4th one is not, and whoever comes back works again."""
+    threads, release, begun = HandlerThreads(1), threading.Event(), threading.Semaphore(0)
+
+    def hang() -> None:
+        begun.release()
+        assert release.wait(20)
+
+    hanging = []
+    for _ in range(3):
+        hanging.append(threads.submit(hang))
+        assert begun.acquire(timeout=5)
+        threads.abandon(hanging[-1])
+        assert threads.submit(int, "5").result(5) == 5, "another thread has taken its place"
+    assert threads.is_exhausted
+    hanging.append(threads.submit(hang))
+    assert begun.acquire(timeout=5)
+    threads.abandon(hanging[-1])
+    waiting = threads.submit(int, "7")
+    assert len(threads._threads) == 4
+    assert not waiting.running(), "there is no thread left"
+    release.set()
+    assert waiting.result(5) == 7
+    for each in hanging:
+        each.result(5)
+    threads.submit(int, "1").result(5)
+    assert not threads.is_exhausted
+    threads.shutdown()
+    assert len(threads._threads) == 1, "those that were replaced have ended"
+
+
+def test_a_call_that_ends_as_it_is_abandoned_is_not_counted() -> None:
+    threads = HandlerThreads(1)
+    call = threads.submit(int, "1")
+    call.result(5)
+    threads.abandon(call)
+    assert not threads._abandoned
+    threads.shutdown()
+
+
 def test_a_shutdown_that_waits_finishes_what_is_queued() -> None:
     threads = HandlerThreads(1)
     futures = [threads.submit(str, number) for number in range(5)]
