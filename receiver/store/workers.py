@@ -41,6 +41,8 @@ class Leases:
         self._life = life
         self._lease_ms = int(lease_seconds * 1000)
         self._machine = _machine()
+        self._beaten_ms = -1
+        """On the monotonic clock: the latest beat; below 0 before the first."""
         self.worker_id = 0
 
     def register(self, db: "sqlite3.Connection") -> int:
@@ -79,17 +81,29 @@ class Leases:
         if db.execute(self._q["extend_lease"], lease).rowcount == 0:
             # Taken for dead while it stood still. Without a row nobody would see it die.
             self._insert(db, self.worker_id)
-        return sum(self._bury(db, worker) for worker in self.find_dead(db))
+        dead = self.find_dead(db)
+        self._beaten_ms = _monotonic_ms()
+        return sum(self._bury(db, worker) for worker in dead)
 
     def find_dead(self, db: "sqlite3.Connection") -> list[int]:
-        """Other workers that are dead and not buried yet. Only reads."""
+        """Other workers that are dead and not buried yet. Only reads.
+
+        A lease that has ended tells of a process that stands still only to one that has beaten
+        on time itself: after a full disk, a lock or a machine's pause nobody could beat, and the
+        others have their turn first.
+        """
         now = _monotonic_ms()
+        beats_on_time = self._beaten_ms >= 0 and now - self._beaten_ms <= self._lease_ms / 2
         known = db.execute(self._q["workers"]).fetchall()
         dead = [
             worker
             for worker, machine, lease_end in known
             if worker != self.worker_id
-            and (machine != self._machine or lease_end < now or not self._may_live(worker))
+            and (
+                machine != self._machine
+                or not self._may_live(worker)
+                or (lease_end < now and beats_on_time)
+            )
         ]
         # One that was taken for dead may have run something before it was a worker again.
         running = {row[0] for row in db.execute(self._q["running_workers"]).fetchall()}

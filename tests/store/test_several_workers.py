@@ -89,6 +89,8 @@ async def test_one_that_stood_still_past_its_lease_is_taken_for_dead(opened: Ope
         delivery_id = await record_one(owner)
         claim = await claim_one(worker)
         await past_the_lease()
+        assert not await owner.has_dead_workers(), "it has not beaten yet itself"
+        assert await owner.heartbeat() == 0
         assert await owner.has_dead_workers()
         assert await owner.heartbeat() == 1
         with pytest.raises(LeaseLost):
@@ -96,11 +98,32 @@ async def test_one_that_stood_still_past_its_lease_is_taken_for_dead(opened: Ope
         assert await state_of(owner, delivery_id) is State.RETRYING
 
 
+async def test_nobody_is_taken_for_dead_after_an_outage_in_which_nobody_could_beat(
+    opened: OpenSqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A full disk, a locked database, a machine that was paused: the first to beat again sees
+    all other leases ended.
+    """
+    async with opened() as owner, opened(role="worker") as worker:
+        delivery_id = await record_one(owner)
+        claim = await claim_one(worker)
+        await owner.heartbeat()
+        later = workers._monotonic_ms() + 3_600_000
+        monkeypatch.setattr(workers, "_monotonic_ms", lambda: later)
+        assert not await owner.has_dead_workers()
+        assert await owner.heartbeat() == 0
+        assert await worker.heartbeat() == 0
+        assert not await owner.has_dead_workers()
+        await finish(worker, end(claim))
+        assert await state_of(owner, delivery_id) is State.SUCCEEDED
+
+
 async def test_what_one_claimed_after_it_was_taken_for_dead_is_seen_to_die(
     opened: OpenSqlite,
 ) -> None:
     async with opened() as owner, opened(role="worker", lease_seconds=0.0) as worker:
         await past_the_lease()
+        await owner.heartbeat()
         await owner.heartbeat()
         delivery_id = await record_one(owner)
         await claim_one(worker)
