@@ -1,6 +1,0 @@
-"""These tests use the process that tests/server starts."""
-
-import sys
-from pathlib import Path
-
-sys.path.append(str(Path(__file__).parents[1] / "server"))
