@@ -123,6 +123,13 @@ def test_every_event_gets_the_deliveries_of_todays_handlers_once(
         assert len(pairs) == len(set(pairs)) == 1200
         assert (added.replay.events, added.selected, added.is_added) == (600, 601, True)
         assert (added.replay.author, added.status) == ("ann", Status.RUNNING)
+        # What is added is not done: only what has ended is.
+        assert added.done == 0.0
+        await run_all(store, State.SUCCEEDED, limit=900)
+        half = await find(store, begun.replay.id)
+        ended = half.replay.states[State.SUCCEEDED]
+        assert 0 < ended < 1200
+        assert half.done == pytest.approx(ended / 1200)
 
     tell(story)
 

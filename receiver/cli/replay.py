@@ -30,7 +30,9 @@ class ReplayGroup(TyperGroup):
 
 
 app = typer.Typer(
-    cls=ReplayGroup, help="Run stored events through the handlers again; `run` may be left out."
+    cls=ReplayGroup,
+    help="Run stored events through the handlers again; `run` may be left out.\n\n"
+    "Example: clarihook replay --since yesterday --state dead",
 )
 app.command()(run)
 

@@ -10,7 +10,7 @@ import typer
 
 from receiver.cli.deployment import check_known, find_event, find_handler, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
-from receiver.cli.times import SinceOption, UntilOption, span_ms
+from receiver.cli.times import TIME_FORMS, span_ms
 from receiver.errors import UsageError
 from receiver.model import State
 from receiver.replay import Selection
@@ -58,8 +58,16 @@ def run(
         list[str] | None,
         typer.Option(metavar="PATTERN", help="From this source.", rich_help_panel=_SELECT),
     ] = None,
-    since: SinceOption = None,
-    until: UntilOption = None,
+    since: Annotated[
+        str | None,
+        typer.Option(metavar="TIME", help=f"Not before: {TIME_FORMS}.", rich_help_panel=_SELECT),
+    ] = None,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            metavar="TIME", help="Before that moment; as --since.", rich_help_panel=_SELECT
+        ),
+    ] = None,
     where: Annotated[
         str | None,
         typer.Option(

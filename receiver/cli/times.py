@@ -9,10 +9,10 @@ from receiver.durations import parse_duration
 from receiver.errors import UsageError
 from receiver.model import to_ms
 
-_FORMS = "a time ago (90s, 2h, 7d), now, today, yesterday, or ISO 8601 (2026-11-23T15:04Z)"
+TIME_FORMS = "a time ago (90s, 2h, 7d), now, today, yesterday, or ISO 8601 (2026-11-23T15:04Z)"
 
 SinceOption = Annotated[
-    str | None, typer.Option("--since", metavar="TIME", help=f"Not before: {_FORMS}.")
+    str | None, typer.Option("--since", metavar="TIME", help=f"Not before: {TIME_FORMS}.")
 ]
 UntilOption = Annotated[
     str | None, typer.Option("--until", metavar="TIME", help="Before that moment; as --since.")
@@ -43,7 +43,7 @@ def parse_moment(text: str, now: datetime) -> datetime:
         moment = datetime.fromisoformat(text.strip())
         return (moment if moment.tzinfo else moment.replace(tzinfo=now.tzinfo)).astimezone(UTC)
     except (ValueError, OverflowError):
-        raise ValueError(f"{text!r} is no time; write {_FORMS}") from None
+        raise ValueError(f"{text!r} is no time; write {TIME_FORMS}") from None
 
 
 def span_ms(since: str | None, until: str | None) -> tuple[int | None, int | None]:
