@@ -17,18 +17,25 @@ ABANDONED_SECONDS = 3 * BEAT_SECONDS
 
 async def take_over_abandoned(store: Store, replayer: Replayer) -> None:
     """Look for replays that nobody adds to any more, and go on with them; until cancelled."""
-    going: dict[int, asyncio.Task[None]] = {}
     async with asyncio.TaskGroup() as group:
         while True:
             try:
-                before_ms = int((time.time() - ABANDONED_SECONDS) * 1000)
-                for replay_id in await store.abandoned_replays(before_ms=before_ms):
-                    if replay_id not in going or going[replay_id].done():
-                        name = f"replay-{replay_id}"
-                        going[replay_id] = group.create_task(_go_on(replayer, replay_id), name=name)
+                for replay_id in await _take_over(store):
+                    group.create_task(_go_on(replayer, replay_id), name=f"replay-{replay_id}")
             except StoreError as error:
                 log.warning("replay.not_looked_for", error=str(error))
             await asyncio.sleep(BEAT_SECONDS)
+
+
+async def _take_over(store: Store) -> list[int]:
+    """The replays that are this process's now: of several servers only one goes on with each."""
+    now_ms = int(time.time() * 1000)
+    before_ms = now_ms - int(ABANDONED_SECONDS * 1000)
+    return [
+        replay_id
+        for replay_id in await store.abandoned_replays(before_ms=before_ms)
+        if await store.take_over_replay(replay_id, before_ms=before_ms, now_ms=now_ms)
+    ]
 
 
 async def _go_on(replayer: Replayer, replay_id: int) -> None:

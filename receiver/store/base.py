@@ -394,6 +394,9 @@ class Store(Protocol):
     async def abandoned_replays(self, *, before_ms: int) -> list[int]:
         """Open replays that nobody has added to since, or said that they would; oldest first."""
 
+    async def take_over_replay(self, replay_id: int, *, before_ms: int, now_ms: int) -> bool:
+        """Say that this process adds to a replay now; False if another one has since said so."""
+
     async def backlog(self) -> int:
         """How many deliveries wait to run. One query, its cost grows with the answer."""
 

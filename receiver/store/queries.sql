@@ -352,6 +352,11 @@ UPDATE replays
 SET events = events + ?1, rest = ?2, driven_at = ?5
 WHERE id = ?3 AND rest = ?4
 
+-- name: take_over_replay
+UPDATE replays
+SET driven_at = ?3
+WHERE id = ?1 AND driven_at < ?2
+
 -- name: insert_replayed_delivery
 -- It waits for its key as a live one does.
 INSERT INTO deliveries (

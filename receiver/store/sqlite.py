@@ -339,6 +339,13 @@ class SqliteStore(SqliteReads):
             )
         )
 
+    async def take_over_replay(self, replay_id: int, *, before_ms: int, now_ms: int) -> bool:
+        """Add to a replay from now on; see `Store.take_over_replay`."""
+        sql = self._queries["take_over_replay"]
+        return await self.write(
+            lambda db: db.execute(sql, (replay_id, before_ms, now_ms)).rowcount == 1
+        )
+
     async def prune(self, *, events_before_ms: int, keys_before_ms: int, limit: int) -> int:
         """Delete what is too old; see `Store.prune`."""
         queries, slice_number = self._queries, self._next_slice

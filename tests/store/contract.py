@@ -599,6 +599,11 @@ class ReplayContract:
         assert await store.abandoned_replays(before_ms=1_001) == [replay_id]
         await store.extend_replay(replay_id, was="all", rest="all", now_ms=2_000)
         assert await store.abandoned_replays(before_ms=2_000) == []
+        taken = [
+            await store.take_over_replay(replay_id, before_ms=2_500, now_ms=2_600) for _ in range(2)
+        ]
+        assert taken == [True, False], "only one process takes it over"
+        assert await store.abandoned_replays(before_ms=2_600) == []
         await store.extend_replay(replay_id, was="all", rest="none", is_open=False, now_ms=3_000)
         assert await store.abandoned_replays(before_ms=FAR_MS) == []
 
