@@ -8,6 +8,7 @@ the same one drops nothing. `flock`, which says who owns the database, is anothe
 and does not meet them.
 """
 
+import contextlib
 import fcntl
 import os
 import struct
@@ -39,6 +40,12 @@ class LifeLock:
         if self._fd is None:
             self._fd = os.open(self._path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600)
         fcntl.fcntl(self._fd, fcntl.F_OFD_SETLK, _lock(fcntl.F_WRLCK, worker))
+
+    def watch(self) -> None:
+        """Be able to look for others' signs without giving one, where there is a lock file."""
+        if can_tell() and self._fd is None:
+            with contextlib.suppress(OSError):
+                self._fd = os.open(self._path, os.O_RDONLY | os.O_CLOEXEC)
 
     def is_held(self, worker: int) -> bool | None:
         """Whether the worker of that number lives; None where nobody can tell."""

@@ -403,5 +403,8 @@ class Store(Protocol):
     async def waiting(self) -> dict[str, int]:
         """How many deliveries wait to run, by the name of their handler or target."""
 
+    async def dead(self) -> dict[str, int]:
+        """How many deliveries are dead, by the name of their handler or target."""
+
     async def change_count(self) -> int:
         """A number that differs whenever another connection has committed since the last call."""

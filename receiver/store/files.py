@@ -20,6 +20,11 @@ def create_private(path: Path) -> None:
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
 
 
+def lock_path(database: Path) -> Path:
+    """The file whose locks say who owns the database, and who lives."""
+    return database.with_name(database.name + ".lock")
+
+
 class OwnerLock:
     """An advisory lock beside the database, held by the process that runs its deliveries.
 
@@ -27,7 +32,7 @@ class OwnerLock:
     """
 
     def __init__(self, database: Path) -> None:
-        self.path = database.with_name(database.name + ".lock")
+        self.path = lock_path(database)
         self._fd: int | None = None
 
     def take(self, *, patience_seconds: float = 0.0) -> bool:

@@ -5,11 +5,15 @@ Each function takes a reader's connection and may take long: it looks at every r
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from pathlib import Path
 
+from receiver.store.alive import LifeLock
 from receiver.store.driver import sqlite3
+from receiver.store.files import lock_path
 from receiver.store.ids import first_id_at
 from receiver.store.moment import one_moment
 from receiver.store.queries import Queries
+from receiver.store.workers import is_within_lease
 
 MOST_PROBLEMS = 100
 """So many of each kind are named."""
@@ -67,6 +71,15 @@ class Prunable:
     dedupe_keys: int
 
 
+@dataclass(frozen=True, kw_only=True)
+class KnownWorker:
+    """A process that has the right to run deliveries, or had it when it died."""
+
+    pid: int
+    started_ms: int
+    is_alive: bool
+
+
 def check(db: "sqlite3.Connection", *, is_quick: bool = False) -> list[str]:
     """Everything that is wrong with the file and with what it says, in words; [] if it is sound.
 
@@ -110,6 +123,25 @@ def statistics(db: "sqlite3.Connection") -> Statistics:
         events=tuple(EventCount(**dict(zip(fields, row, strict=True))) for row in events),
         deliveries=tuple(tuple(row) for row in deliveries),
     )
+
+
+def known_workers(db: "sqlite3.Connection", path: Path) -> list[KnownWorker]:
+    """The workers of the database at `path`, and whether they live."""
+    life = LifeLock(lock_path(path))
+    life.watch()
+    try:
+        return [
+            KnownWorker(
+                pid=pid,
+                started_ms=started_ms,
+                is_alive=is_within_lease(machine, lease_ms) and life.is_held(worker) is not False,
+            )
+            for worker, pid, started_ms, machine, lease_ms in db.execute(
+                Queries.load(_FILE)["known_workers"]
+            ).fetchall()
+        ]
+    finally:
+        life.release()
 
 
 def prunable(db: "sqlite3.Connection", *, events_before_ms: int, keys_before_ms: int) -> Prunable:

@@ -63,6 +63,11 @@ FROM events
 WHERE substr(id, 1, 16) <> printf('evt_%012x', received_at)
 LIMIT ?
 
+-- name: known_workers
+SELECT id, pid, started_at, machine, lease_until
+FROM workers
+ORDER BY id
+
 -- name: event_counts
 SELECT type, source, count(*), sum(length(body)), min(received_at), max(received_at)
 FROM events

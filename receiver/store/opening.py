@@ -11,7 +11,7 @@ from receiver.store.driver import SQLITE_VERSION, sqlite3
 from receiver.store.migrations import migrations
 
 BUSY_TIMEOUT_SECONDS = 5.0
-_OLDEST = (3, 38, 0)
+OLDEST_SQLITE = (3, 38, 0)
 """Brought `->>` and JSON functions in every build; RETURNING came with 3.35."""
 _WRITER_PRAGMAS = (
     "synchronous = FULL",
@@ -44,10 +44,10 @@ def connect_writer(path: Path, *, may_migrate: bool = True) -> "sqlite3.Connecti
     StoreError with the remedy, also for an older schema that this process `may_migrate` not,
     since another one is at work on it.
     """
-    if SQLITE_VERSION < _OLDEST:
+    if SQLITE_VERSION < OLDEST_SQLITE:
         raise StoreError(
-            f"this Python has SQLite {_dotted(SQLITE_VERSION)}; {_dotted(_OLDEST)} is the oldest "
-            "that will do. Install pysqlite3, which carries a newer one, or a newer Python."
+            f"this Python has SQLite {_dotted(SQLITE_VERSION)}; {_dotted(OLDEST_SQLITE)} is the "
+            "oldest that will do. Install pysqlite3, which carries a newer one, or a newer Python."
         )
     try:
         connection = _connect(path.as_posix())

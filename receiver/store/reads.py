@@ -113,6 +113,10 @@ class SqliteReads:
         """See `Store.open_circuits`."""
         return [OpenCircuit(*row) for row in await self._rows("open_circuits", ())]
 
+    async def dead(self) -> dict[str, int]:
+        """See `Store.dead`."""
+        return dict(await self._rows("count_dead", ()))
+
     async def value(self, handler: str, key: str) -> str | None:
         """See `Store.value`."""
         rows = await self._rows("value", (handler, key))

@@ -390,6 +390,12 @@ FROM (
 )
 GROUP BY name
 
+-- name: count_dead
+SELECT name, count(*)
+FROM deliveries INDEXED BY deliveries_dead
+WHERE state = 'dead'
+GROUP BY name
+
 -- name: count_backlog
 -- Two partial indexes, not a scan: what is due or will be, and what waits behind a key.
 SELECT

@@ -172,6 +172,11 @@ class Leases:
         return _monotonic_ms() + self._lease_ms
 
 
+def is_within_lease(machine: str, lease_end_ms: int) -> bool:
+    """Whether a lease still lasts, as the `workers` table has it: of this boot, and not over."""
+    return machine == _machine() and lease_end_ms >= _monotonic_ms()
+
+
 def _now_ms() -> int:
     return int(time.time() * 1000)
 

@@ -767,11 +767,15 @@ class QueryContract:
             await record_one(store, handler("keyed", key=key))
         await record_one(store, handler("plain"))
         assert await store.backlog() == 4
+        assert await store.dead() == {}
         assert await store.waiting() == {"keyed": 3, "plain": 1}
         await claim_one(store, "plain")
         assert await store.backlog() == 3
         assert await store.waiting() == {"keyed": 3}
         assert await store.count_states() == {State.PENDING: 3, State.RUNNING: 1}
+        await finish(store, end(await claim_one(store, "keyed"), State.DEAD))
+        assert await store.dead() == {"keyed": 1}
+        assert await store.waiting() == {"keyed": 2}
 
     async def test_an_events_latest_states_are_told_by_handler(self, store: Store) -> None:
         new = event()
