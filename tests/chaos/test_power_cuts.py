@@ -27,7 +27,7 @@ RECORDINGS = 2
 CUTS = -(-COUNTS.power_cuts // RECORDINGS)
 EVENTS = 2500
 """Enough for the WAL to be moved into the database, and begun again, a few times."""
-LAX = [sys.executable, str(Path(__file__).parents[1] / "crash" / "serve_lax.py"), "serve"]
+LAX = [sys.executable, str(Path(__file__).with_name("serve_lax.py")), "serve"]
 
 
 @dataclass(frozen=True)
