@@ -1,5 +1,6 @@
 """Samples of webhooks: bodies and headers as the sender of a source would make them."""
 
+import difflib
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -38,6 +39,18 @@ SAMPLE_DATA: Mapping[str, dict[str, Any]] = {
     "billing.credits_low": {"remaining": 46, "total": 500, "percent": 9.2, "threshold": 10},
 }
 """The data of clariBI's five events; an event of any other type has none."""
+
+
+def nearest_type(event_type: str) -> str | None:
+    """The clariBI event that a type is a slip of the pen from; None for one of its own.
+
+    >>> nearest_type("billing.credit_low"), nearest_type("report.deleted")
+    ('billing.credits_low', None)
+    """
+    if event_type in SAMPLE_DATA:
+        return None
+    near = difflib.get_close_matches(event_type, SAMPLE_DATA, 1, cutoff=0.9)
+    return near[0] if near else None
 
 
 @dataclass(frozen=True, kw_only=True)

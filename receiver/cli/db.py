@@ -2,19 +2,17 @@
 
 import asyncio
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
-from rich.progress import BarColumn, Progress, TaskProgressColumn, TextColumn
 
 from receiver.cli.asking import YesOption, confirm
 from receiver.cli.deployment import opened, store_of
 from receiver.cli.options import HERE, HomeOption, JsonOption
-from receiver.cli.output import console, print_json, print_line, print_table
+from receiver.cli.output import print_json, print_line, print_table
+from receiver.cli.progress import progress_bar
 from receiver.cli.times import iso
 from receiver.durations import format_duration, parse_duration
 from receiver.errors import UsageError
@@ -213,23 +211,8 @@ def _copy_path(settings: Settings, target: Path, *, force: bool) -> Path:
 
 async def _backup(settings: Settings, copy: Path, *, quiet: bool) -> int:
     async with opened(settings, "reader") as store:
-        with _bar(quiet=quiet) as on_progress:
+        with progress_bar("copying", quiet=quiet) as on_progress:
             return await store.read(lambda db: copy_database(db, copy, on_progress=on_progress))
-
-
-@contextmanager
-def _bar(*, quiet: bool) -> Iterator[Callable[[int, int], None]]:
-    """A progress bar on a terminal; nothing elsewhere, a copy takes seconds."""
-    screen = console(stderr=True)
-    with Progress(
-        TextColumn("copying"),
-        BarColumn(),
-        TaskProgressColumn(),
-        console=screen,
-        disable=quiet or not screen.is_terminal,
-    ) as bar:
-        task = bar.add_task("copying")
-        yield lambda done, pages: bar.update(task, completed=done, total=pages)
 
 
 def _kept(settings: StoreSettings, keep: str | None, keep_dedupe: str | None) -> StoreSettings:

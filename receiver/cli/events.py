@@ -1,7 +1,6 @@
 """`clarihook events`: what has come, all that happened with it, and samples to send."""
 
 import asyncio
-import json
 import sys
 from dataclasses import replace
 from typing import Annotated, Any
@@ -9,8 +8,9 @@ from typing import Annotated, Any
 import typer
 
 from receiver.cli.deployment import find_event, opened
+from receiver.cli.forward import forward
 from receiver.cli.options import HERE, HomeOption, JsonOption
-from receiver.cli.output import print_json, print_line, print_table
+from receiver.cli.output import print_body, print_json, print_line, print_table
 from receiver.cli.records import event_record, event_summary
 from receiver.cli.selecting import SourceOption, TypeOption, event_filter
 from receiver.cli.send import send
@@ -25,6 +25,7 @@ from receiver.store.base import EventFilter
 app = typer.Typer(help="Look at what has come, and send samples.")
 app.command()(send)
 app.command()(tail)
+app.command()(forward)
 app.command()(export)
 app.command("import")(import_)
 
@@ -131,13 +132,4 @@ def _print_event(event: Event) -> None:
         print_line(f"  {name}: {value}")
     print_line()
     print_line(f"body, {len(event.body)} bytes", "bold")
-    for line in body_lines(event.body):
-        print_line(f"  {line}")
-
-
-def body_lines(body: bytes) -> list[str]:
-    """The body to look at: JSON indented, other text as it is, what is no text escaped."""
-    try:
-        return json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
-    except (ValueError, RecursionError):
-        return body.decode(errors="backslashreplace").splitlines()
+    print_body(event.body)

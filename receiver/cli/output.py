@@ -6,6 +6,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 from rich.console import Console
+from rich.highlighter import JSONHighlighter, NullHighlighter
 from rich.table import Table
 from rich.text import Text
 
@@ -25,6 +26,21 @@ def console(*, stderr: bool = False) -> Console:
 def print_line(text: str = "", style: str = "") -> None:
     """One line of text, in a rich style such as "green" on a terminal."""
     console().print(Text(printable(text), style=style), soft_wrap=True)
+
+
+def print_body(body: bytes, indent: str = "  ") -> None:
+    """A body to look at: JSON laid out and coloured, other text as it is, the rest escaped."""
+    try:
+        lines = json.dumps(json.loads(body), indent=2, ensure_ascii=False).splitlines()
+        colour = JSONHighlighter().highlight
+    except (ValueError, RecursionError):
+        lines = body.decode(errors="backslashreplace").splitlines()
+        colour = NullHighlighter().highlight
+    screen = console()
+    for line in lines:
+        text = Text(printable(line))
+        colour(text)
+        screen.print(Text.assemble(indent, text), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:

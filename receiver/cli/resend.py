@@ -51,6 +51,8 @@ class Resend:
     allow_private: bool
     events_per_second: float | None
     connections: int = CONNECTIONS
+    attempts: int = ATTEMPTS
+    """Tries of each, where nobody answers or the answer is a 5xx or 429."""
 
 
 def resend(settings: Settings, selection: Selection, how: Resend, *, as_json: bool) -> bool:
@@ -139,7 +141,7 @@ async def _resend(
 
     async def work(client: "httpx2.AsyncClient") -> None:
         while (event := await take()) is not None:
-            result = {"id": event.id, **await _send(client, event, how, schemes)}
+            result = {"id": event.id, **await send_stored(client, event, how, schemes)}
             summary.add(result)
             if not quiet:
                 shown = result["error"] or f"{result['status']}"
@@ -157,9 +159,10 @@ async def _resend(
                 group.create_task(work(client))
 
 
-async def _send(
+async def send_stored(
     client: "httpx2.AsyncClient", event: Event, how: Resend, schemes: Mapping[str, Scheme]
 ) -> dict[str, Any]:
+    """Send one: `status` (0 if nobody answered), `milliseconds`, `attempts`, `error`."""
     own = schemes.get(event.source)
 
     def headers() -> Headers:
@@ -169,7 +172,7 @@ async def _send(
         headers()
     except UsageError as error:  # one that can't be sent must not keep the others from it
         return {"status": 0, "milliseconds": 0.0, "attempts": 0, "error": str(error)}
-    return await _post(client, how.url, event.body, headers)
+    return await _post(client, how, event.body, headers)
 
 
 def _headers(event: Event, own: Scheme | None, how: Resend) -> Headers:
@@ -199,7 +202,7 @@ def _sign(scheme: Scheme, event: Event) -> Headers:
 
 
 async def _post(
-    client: "httpx2.AsyncClient", url: str, body: bytes, headers: Callable[[], Headers]
+    client: "httpx2.AsyncClient", how: Resend, body: bytes, headers: Callable[[], Headers]
 ) -> dict[str, Any]:
     """The answer, after a few tries if nobody answers or the answer is a 5xx or 429.
 
@@ -209,7 +212,7 @@ async def _post(
 
     status, error, milliseconds, wait = 0, None, 0.0, 0.0
     attempt = 0
-    while attempt < ATTEMPTS:
+    while attempt < how.attempts:
         await asyncio.sleep(wait)
         attempt += 1
         wait = RETRY_SECONDS * 2**attempt
@@ -219,7 +222,7 @@ async def _post(
         try:
             async with (
                 asyncio.timeout(TOTAL_SECONDS),
-                client.stream("POST", url, content=body, headers=pairs) as answer,
+                client.stream("POST", how.url, content=body, headers=pairs) as answer,
             ):
                 await _read_some(answer)
         except (httpx2.HTTPError, TimeoutError) as failure:

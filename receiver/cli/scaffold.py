@@ -144,16 +144,15 @@ def _kind(patterns: tuple[str, ...]) -> Kind:
     from receiver.events import MODELS  # noqa: PLC0415 - slow
     from receiver.patterns import compile_patterns  # noqa: PLC0415
     from receiver.registry import on  # noqa: PLC0415
-    from receiver.samples import SAMPLE_DATA  # noqa: PLC0415
-    from receiver.settings.problems import nearest  # noqa: PLC0415
+    from receiver.samples import SAMPLE_DATA, nearest_type  # noqa: PLC0415
 
     try:
         on(*patterns)
     except HandlerLoadError as error:
         raise UsageError(f"--type: {str(error).rpartition('@on: ')[2]}") from None
     for pattern in patterns:
-        near = nearest(pattern, list(MODELS))
-        if "*" not in pattern and pattern not in MODELS and near is not None:
+        near = nearest_type(pattern)
+        if "*" not in pattern and near is not None:
             print_warning(f"clariBI sends no {pattern}; did you mean {near}?")
     fits = compile_patterns(patterns)
     known = [event_type for event_type in MODELS if fits(event_type)]

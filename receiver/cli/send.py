@@ -12,10 +12,11 @@ from uuid import uuid4
 import typer
 
 from receiver.cli.options import HERE, HomeOption, JsonOption
-from receiver.cli.output import print_json, print_line
+from receiver.cli.output import print_json, print_line, print_warning
 from receiver.cli.times import duration
 from receiver.errors import UsageError
 from receiver.settings import Settings, load_settings
+from receiver.settings.problems import name_hint
 from receiver.signatures import Scheme, SchemeSpec, build_scheme
 
 if TYPE_CHECKING:
@@ -33,6 +34,16 @@ class Sender:
     url: str
     scheme: Scheme
     places: "Places"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pace:
+    """How many, and how fast."""
+
+    count: int
+    per_second: float | None
+    """None is as fast as it goes."""
+    connections: int
 
 
 def send(
@@ -60,16 +71,28 @@ def send(
     rate: Annotated[
         float | None, typer.Option(help="How many per second; without it as fast as it goes.")
     ] = None,
+    connections: Annotated[
+        int, typer.Option(min=1, max=1000, help="How many at once, at most.")
+    ] = CONNECTIONS,
+    quiet: Annotated[
+        bool, typer.Option("--quiet", "-q", help="Only the summary, not each answer.")
+    ] = False,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
     """Send signed samples of an event and print each answer; exit status 1 if one is no 2xx.
 
+    With --count it is a load generator, too: many different events, at a rate or as fast as it
+    goes, and a summary of the answers and of how long they took.
+
     Example: clarihook events send billing.credits_low --data '{"remaining": 3}'
+
+    Example: clarihook events send report.generated --count 5000 --rate 200 --quiet
     """
     if rate is not None and rate <= 0:
         raise UsageError(f"--rate {rate:g} would never send anything; give a number above 0")
     extra = _object(data) if data is not None else {}
+    _warn_of_mistyped(event_type)
     settings = load_settings(home)
     sender = (
         _elsewhere(settings, url, scheme, secret)
@@ -77,11 +100,12 @@ def send(
         else _of_source(settings, source, url)
     )
     begun = time.monotonic()
-    results = asyncio.run(_send_all(sender, event_type, extra, count, rate, quiet=as_json))
+    pace = Pace(count=count, per_second=rate, connections=min(connections, count))
+    results = asyncio.run(_send_all(sender, event_type, extra, pace, quiet=as_json or quiet))
     seconds = time.monotonic() - begun
     if as_json:
         print_json({"url": sender.url, "sent": results})
-    elif count > 1:
+    elif count > 1 or quiet:
         _print_summary(results, seconds)
     if any(not 200 <= result["status"] < 300 for result in results):
         raise typer.Exit(1)
@@ -91,8 +115,7 @@ async def _send_all(
     sender: Sender,
     event_type: str,
     data: dict[str, Any],
-    count: int,
-    rate: float | None,
+    pace: "Pace",
     *,
     quiet: bool,
 ) -> list[dict[str, Any]]:
@@ -100,13 +123,14 @@ async def _send_all(
     import httpx2  # noqa: PLC0415 - slow, and only sending needs it
 
     results: list[dict[str, Any]] = []
-    numbers = iter(range(count))
+    numbers = iter(range(pace.count))
     began = time.monotonic()
 
     async def work(client: "httpx2.AsyncClient") -> None:
         for number in numbers:
-            if rate is not None:
-                await asyncio.sleep(max(0.0, began + number / rate - time.monotonic()))
+            if pace.per_second is not None:
+                slot = began + number / pace.per_second
+                await asyncio.sleep(max(0.0, slot - time.monotonic()))
             result = await _send_one(client, sender, event_type, data, number)
             results.append(result)
             if not quiet:
@@ -114,10 +138,14 @@ async def _send_all(
 
     # trust_env: a proxy variable of the machine must not see signed webhooks.
     async with (
-        httpx2.AsyncClient(timeout=30.0, trust_env=False) as client,
+        httpx2.AsyncClient(
+            timeout=30.0,
+            trust_env=False,
+            limits=httpx2.Limits(max_connections=pace.connections),
+        ) as client,
         asyncio.TaskGroup() as group,
     ):
-        for _ in range(min(CONNECTIONS, count)):
+        for _ in range(pace.connections):
             group.create_task(work(client))
     return results
 
@@ -157,14 +185,23 @@ async def _send_one(
     }
 
 
+def _warn_of_mistyped(event_type: str) -> None:
+    """Any type may be sent, but one that is nearly clariBI's is a slip."""
+    from receiver.samples import nearest_type  # noqa: PLC0415
+
+    near = nearest_type(event_type)
+    if near is not None:
+        print_warning(f"clariBI sends no {event_type}; did you mean {near}?")
+
+
 def _of_source(settings: Settings, name: str | None, url: str | None) -> Sender:
     from receiver.samples import Places  # noqa: PLC0415
     from receiver.sources import build_sources  # noqa: PLC0415
 
     name = name or _only_source(settings)
     if name not in settings.sources:
-        known = ", ".join(settings.sources) or "none"
-        raise UsageError(f"there is no source {name!r} in the settings; there are: {known}")
+        hint = name_hint(name, settings.sources)
+        raise UsageError(f"there is no source {name!r} in the settings; {hint}")
     chosen = settings.sources[name]
     return Sender(
         url=url or f"{_own_address(settings)}/hooks/{name}",

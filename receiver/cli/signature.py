@@ -19,6 +19,7 @@ from receiver.diagnose import Examination, examine
 from receiver.errors import UsageError
 from receiver.model import parse_headers
 from receiver.settings import Settings, load_settings
+from receiver.settings.problems import name_hint
 from receiver.signatures import PRESETS, SchemeSpec
 
 app = typer.Typer(help="Find out why a signature is refused.")
@@ -116,9 +117,9 @@ def _source_name(settings: Settings, name: str | None) -> str:
     if name is None and len(settings.sources) == 1:
         name = next(iter(settings.sources))
     if name is None or name not in settings.sources:
-        known = ", ".join(settings.sources) or "none"
+        hint = name_hint(name or "", settings.sources)
         what = "say which source" if name is None else f"there is no source {name!r}"
-        raise UsageError(f"{what}: --source NAME, or --secret; the settings have: {known}")
+        raise UsageError(f"{what}; {hint}; give --source NAME, or --secret")
     return name
 
 

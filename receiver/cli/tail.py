@@ -1,29 +1,32 @@
-"""`clarihook events tail`: events as they come."""
+"""`clarihook events tail`: events as they come, and what becomes of them."""
 
 import asyncio
 import json
-import time
-from collections.abc import AsyncIterator
-from dataclasses import replace
+from collections.abc import Mapping
+from contextlib import aclosing
 from typing import Annotated
 
 import typer
+from rich.text import Text
 
 from receiver.cli.deployment import opened
 from receiver.cli.options import HERE, HomeOption
-from receiver.cli.output import print_line
+from receiver.cli.output import console, print_body
 from receiver.cli.records import event_record
 from receiver.cli.selecting import SourceOption, TypeOption, event_filter
 from receiver.cli.times import SinceOption, iso
-from receiver.model import Event, to_ms
-from receiver.settings import Settings, load_settings
-from receiver.store.base import EventFilter
+from receiver.cli.tree import states_text
+from receiver.cli.watching import watch
+from receiver.model import Event, State
+from receiver.printable import printable
+from receiver.settings import load_settings
 from receiver.store.sqlite import SqliteStore
 
-POLL_SECONDS = 0.2
-_PAGE = 200
-_LATE_MS = 5_000
-"""An event may be committed so much after one that came later: ids tell when each came."""
+_FOLLOWED = 1000
+"""So many events are followed until their deliveries have ended: the latest."""
+_MOVING = (State.PENDING, State.RUNNING)
+
+States = Mapping[State, int]
 
 
 def tail(
@@ -36,56 +39,80 @@ def tail(
     home: HomeOption = HERE,
     as_json: Annotated[bool, typer.Option("--json", help="One JSON document per line.")] = False,
 ) -> None:
-    """Show events as they come, until Ctrl-C; with --since, first those that came since.
+    """Show events as they come, and how their deliveries end, until Ctrl-C.
+
+    With --since, first those that came since: what you missed while you were away. One line for
+    each event, one more when its deliveries have moved on.
 
     Example: clarihook events tail --type 'report.*' --since 1h --body
     """
     which = event_filter(type_, source, since or "now", None)
+    settings = load_settings(home, needs_secrets=False)
 
-    async def watch() -> None:
+    async def show() -> None:
         left = count
-        async for event in _events(load_settings(home, needs_secrets=False), which):
-            _print(event, with_body=body, as_json=as_json)
-            if left is not None and (left := left - 1) == 0:
-                return
+        async with opened(settings, "reader") as store, aclosing(watch(store, which)) as rounds:
+            followed = _Followed(store)
+            async for events in rounds:
+                if not as_json:
+                    await followed.tell()
+                states = await store.states_of_events([event.id for event in events])
+                for event in events:
+                    _print(event, states[event.id], with_body=body, as_json=as_json)
+                    followed.add(event, states[event.id])
+                    if left is not None and (left := left - 1) == 0:
+                        return
 
     try:
-        asyncio.run(watch())
+        asyncio.run(show())
     except KeyboardInterrupt:
         return
 
 
-async def _events(settings: Settings, which: EventFilter) -> AsyncIterator[Event]:
-    """All events, each once, in the order in which they came (but for late commits)."""
-    async with opened(settings, "reader") as store:
-        seen: dict[str, int] = {}
-        while True:
-            began_ms = int(time.time() * 1000)
-            async for event in _pages(store, which):
-                if event.id not in seen:
-                    seen[event.id] = to_ms(event.received_at)
-                    yield event
-            horizon_ms = max(which.since_ms or 0, began_ms - _LATE_MS)
-            which = replace(which, since_ms=horizon_ms)
-            seen = {event_id: ms for event_id, ms in seen.items() if ms >= horizon_ms}
-            await asyncio.sleep(POLL_SECONDS)
+class _Followed:
+    """The events whose deliveries have not all ended, and what was last said of each."""
+
+    def __init__(self, store: SqliteStore) -> None:
+        self._store = store
+        self._told: dict[str, States] = {}
+
+    def add(self, event: Event, states: States) -> None:
+        """Follow it, if anything of it can still move."""
+        if any(not state.is_final for state in states):
+            self._told[event.id] = states
+            if len(self._told) > _FOLLOWED:
+                del self._told[next(iter(self._told))]
+
+    async def tell(self) -> None:
+        """Print a line for each whose deliveries have come to a rest since."""
+        if not self._told:
+            return
+        found = await self._store.states_of_events(list(self._told))
+        for event_id, states in found.items():
+            if states == self._told[event_id] or any(states.get(state) for state in _MOVING):
+                continue
+            self._told[event_id] = states
+            _print_line(" " * len("2026-11-23T15:46:15.508Z"), event_id, states_text(states))
+            if all(state.is_final for state in states):
+                del self._told[event_id]
 
 
-async def _pages(store: SqliteStore, which: EventFilter) -> AsyncIterator[Event]:
-    while page := await store.events(which, limit=_PAGE, newest=False):
-        for event in page:
-            yield event
-        which = replace(which, after=page[-1].id)
-
-
-def _print(event: Event, *, with_body: bool, as_json: bool) -> None:
+def _print(event: Event, states: States, *, with_body: bool, as_json: bool) -> None:
     if as_json:
-        print(json.dumps(event_record(event)), flush=True)
+        print(json.dumps({**event_record(event), "deliveries": states}), flush=True)
         return
-    head = f"{iso(event.received_at)}  {event.id}  {event.source}  {event.type}"
-    print_line(f"{head}  {len(event.body)} bytes", "bold" if with_body else "")
+    _print_line(
+        iso(event.received_at),
+        event.id,
+        Text(printable(event.source), style="dim"),
+        Text(printable(event.type), style="bold"),
+        f"{len(event.body)} bytes",
+        *([states_text(states)] if states else []),
+    )
     if with_body:
-        from receiver.cli.events import body_lines  # noqa: PLC0415 - that one imports this one
+        print_body(event.body)
 
-        for line in body_lines(event.body):
-            print_line(f"  {line}")
+
+def _print_line(*parts: str | Text) -> None:
+    texts = [part if isinstance(part, Text) else Text(part) for part in parts]
+    console().print(Text("  ").join(texts), soft_wrap=True)

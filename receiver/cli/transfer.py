@@ -1,15 +1,18 @@
-"""`clarihook events export` and `import`: events as lines of JSON, byte for byte."""
+"""`clarihook events export` and `import`: events out of one deployment and into another."""
 
 import asyncio
 import base64
 import contextlib
 import hashlib
+import io
 import json
+import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from datetime import datetime
+from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
@@ -17,15 +20,17 @@ from typing import Annotated, Any, BinaryIO
 import typer
 
 from receiver.cli.deployment import opened, store_of
+from receiver.cli.export_formats import FORMATS, import_pyarrow
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
-from receiver.cli.records import event_record
+from receiver.cli.progress import OnProgress, progress_bar
 from receiver.cli.selecting import SourceOption, TypeOption, event_filter
 from receiver.cli.times import SinceOption, UntilOption
 from receiver.errors import PayloadError, UsageError
 from receiver.model import EventId, NewEvent, format_headers, parse_headers, to_ms
 from receiver.payload import parse_object
 from receiver.settings import Settings, load_settings
+from receiver.settings.problems import name_hint
 from receiver.store.base import EventFilter
 
 _PAGE = 100
@@ -37,26 +42,42 @@ def export(
     output: Annotated[
         Path | None, typer.Option("--output", "-o", help="Into this file; else standard output.")
     ] = None,
+    format_: Annotated[
+        str | None,
+        typer.Option(
+            "--format", help="jsonl, csv, parquet or har; else by the file's name, or jsonl."
+        ),
+    ] = None,
     type_: TypeOption = None,
     source: SourceOption = None,
     since: SinceOption = None,
     until: UntilOption = None,
     home: HomeOption = HERE,
 ) -> None:
-    """Write events as JSON, one per line, the oldest first: headers, exact body, all but history.
+    """Write events, the oldest first: headers, exact body, all but what became of them.
+
+    jsonl (one JSON document per line) and parquet (needs pyarrow) keep every byte, and `events
+    import` reads them. csv is for spreadsheets: text that one would take for a formula gets an
+    apostrophe. har is for HTTP tools. The file appears when it is whole.
 
     Example: clarihook events export --since 7d --output week.jsonl
+
+    Example: clarihook events export --type 'billing.*' --output credits.csv
     """
     which = event_filter(type_, source, since, until)
+    name = format_ or (output.suffix.removeprefix(".") if output is not None else "jsonl")
+    if name not in FORMATS:
+        if format_ is not None:
+            raise UsageError(f"--format {format_}: {name_hint(format_, FORMATS)}")
+        name = "jsonl"
     settings = load_settings(home, needs_secrets=False)
-    with contextlib.ExitStack() as stack:
-        file: BinaryIO = sys.stdout.buffer
-        if output is not None:
-            file = stack.enter_context(_create(output))
-        count = asyncio.run(_export(settings, which, file))
-        file.flush()
-    if output is not None:
-        print_line(f"exported {count} events to {output}")
+    if output is None:
+        asyncio.run(_export(settings, which, name, sys.stdout.buffer, lambda *_: None))
+        sys.stdout.buffer.flush()
+        return
+    with _whole_file(output) as file, progress_bar("exporting") as on_progress:
+        count = asyncio.run(_export(settings, which, name, file, on_progress))
+    print_line(f"exported {count} events to {output}")
 
 
 def import_(
@@ -66,7 +87,7 @@ def import_(
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Store exported events. Nothing runs for them: `clarihook replay` does that.
+    """Store exported events, jsonl or parquet. Nothing runs for them: `clarihook replay` does that.
 
     Those that are stored already, by their id or as the same message, are left out, so that an
     import that was cut off is simply repeated.
@@ -81,20 +102,33 @@ def import_(
         print_line(f"imported {counts['imported']} events, {counts['known']} were known")
 
 
-def _create(path: Path) -> BinaryIO:
+@contextlib.contextmanager
+def _whole_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that gets its name once it is complete. Raises UsageError if it can't be written."""
+    unfinished = path.with_name(f".{path.name}.{os.getpid()}.partial")
     try:
-        return path.open("wb")
+        with unfinished.open("xb") as file:
+            yield file
+        unfinished.replace(path)
     except OSError as error:
         raise UsageError(f"--output {path}: {error.strerror}") from None
+    finally:
+        unfinished.unlink(missing_ok=True)
 
 
-async def _export(settings: Settings, which: EventFilter, file: BinaryIO) -> int:
+async def _export(
+    settings: Settings, which: EventFilter, name: str, file: BinaryIO, on_progress: OnProgress
+) -> int:
     count = 0
     async with opened(settings, "reader") as store:
+        total = await store.count_events(which)
+        writer = FORMATS[name](file)
         while page := await store.events(which, limit=_PAGE, newest=False):
-            file.writelines(json.dumps(event_record(event)).encode() + b"\n" for event in page)
+            writer.write(page)
             count += len(page)
+            on_progress(count, max(count, total))
             which = replace(which, after=page[-1].id)
+        writer.close()
     return count
 
 
@@ -123,28 +157,69 @@ def _with_ids(news: Iterable[NewEvent]) -> EventFilter:
     return EventFilter(ids=[new.id for new in news])
 
 
-def _read(file: Iterable[bytes]) -> Iterator[Mapping[str, Any]]:
-    """Each line's event; raises UsageError with the number of one that is none."""
-    for number, line in enumerate(file, 1):
-        if not line.strip():
-            continue
+def _read(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
+    """Each event; raises UsageError with the number of a line that is none."""
+    start = file.peek(4)[:4] if isinstance(file, io.BufferedReader) else b""
+    rows = _parquet_rows(file) if start == b"PAR1" else _json_rows(file)
+    for number, read in rows:
         try:
-            fields = json.loads(line)
+            fields = read()
             fields["body"] = _body(fields)
             fields["received_ms"] = to_ms(datetime.fromisoformat(fields["received_at"]))
             fields["headers"] = format_headers([(name, value) for name, value in fields["headers"]])
-            if not _ID.fullmatch(fields["id"]):
-                raise ValueError(f"{fields['id']!r} is no event id")
+            _check_id(fields["id"], fields["received_ms"])
             _ = (fields["source"] + fields["type"], fields["message_id"], fields["secret_index"])
         except (ValueError, TypeError, KeyError) as error:
             raise UsageError(f"line {number} is no exported event: {error!r}") from None
         yield fields
 
 
+def _json_rows(file: BinaryIO) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    for number, line in enumerate(file, 1):
+        if number == 1 and line.startswith(b"id,received_at,"):
+            raise UsageError(
+                "this is a CSV, which is for spreadsheets; import what `events export` writes as "
+                "jsonl or parquet"
+            )
+        if line.strip():
+            yield number, partial(json.loads, line)
+
+
+def _parquet_rows(file: BinaryIO) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
+    arrow, parquet = import_pyarrow("reading parquet")
+    # A pipe can't be read from its end, where a Parquet file begins.
+    source = file if file.seekable() else io.BytesIO(file.read())
+    number = 0
+    try:
+        for batch in parquet.ParquetFile(source).iter_batches(batch_size=_PAGE):
+            for row in batch.to_pylist():
+                number += 1
+                yield number, partial(_from_parquet, row)
+    except arrow.ArrowException as error:
+        raise UsageError(f"the Parquet file can't be read: {error}") from None
+
+
+def _from_parquet(row: dict[str, Any]) -> dict[str, Any]:
+    return {
+        **row,
+        "received_at": row["received_at"].isoformat(),
+        "headers": [(pair["name"], pair["value"]) for pair in row["headers"]],
+    }
+
+
+def _check_id(event_id: str, received_ms: int) -> None:
+    """An id says when its event came: a range of time is found as a range of ids."""
+    if not _ID.fullmatch(event_id):
+        raise ValueError(f"{event_id!r} is no event id")
+    if int(event_id[4:16], 16) != received_ms:
+        raise ValueError(f"{event_id} did not come at received_at")
+
+
 def _body(fields: Mapping[str, Any]) -> bytes:
     if "body_base64" in fields:
         return base64.b64decode(fields["body_base64"], validate=True)
-    return str(fields["body"]).encode()
+    body = fields["body"]
+    return body if isinstance(body, bytes) else str(body).encode()
 
 
 def _new_event(fields: Mapping[str, Any], sources: Mapping[str, Any]) -> NewEvent:

@@ -65,6 +65,12 @@ def states_line(states: Mapping[State, int]) -> str:
     return ", ".join(f"{states[state]} {state}" for state in State if states.get(state))
 
 
+def states_text(states: Mapping[State, int]) -> Text:
+    """The same in the states' colours."""
+    parts = [(f"{states[state]} {state}", STYLES[state]) for state in State if states.get(state)]
+    return Text(", ").join(Text(*part) for part in parts)
+
+
 def _grow(tree: Tree, story: Story) -> None:
     delivery = story.delivery
     head = Text.assemble(

@@ -111,7 +111,7 @@ def test_no_data_reaches_the_terminal_raw(deployment: Deployment) -> None:
         (["list", "--since", "1h", "--until", "2h"], "--since 1h is not before --until 2h"),
         (
             ["send", "a.b", "--source", "github"],
-            "no source 'github' in the settings; there are",
+            "no source 'github' in the settings; known: claribi",
         ),
         (["send", "a.b", "--data", "[1]"], "--data is no JSON object"),
         (["send", "a.b", "--rate", "0"], "--rate 0 would never send anything"),

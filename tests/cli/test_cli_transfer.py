@@ -1,9 +1,15 @@
 """Events out of one deployment and into another, byte for byte; and watched as they come."""
 
 import asyncio
+import base64
+import csv
 import hashlib
 import json
+import signal
+import subprocess
+import sys
 import tempfile
+from datetime import datetime
 from pathlib import Path
 
 import pytest
@@ -23,10 +29,12 @@ HEADERS = st.lists(
     ),
     max_size=3,
 )
+FORMULAS = st.from_regex(r"[=+@\t\r\n'-][ -~]{0,9}", fullmatch=True)
 EVENTS = st.lists(
     st.tuples(
         st.integers(1_600_000_000_000, 1_900_000_000_000), st.sampled_from(["claribi", "gone"]),
-        st.text(min_size=1, max_size=9), st.binary(max_size=60), HEADERS,
+        st.text(min_size=1, max_size=9) | FORMULAS,
+        st.binary(max_size=60) | FORMULAS.map(str.encode), HEADERS,
         st.none() | st.text(min_size=1, max_size=8), st.none() | st.integers(0, 3),
     ),
     max_size=8, unique_by=lambda event: event[3],
@@ -63,11 +71,33 @@ def comparable(events: list[Event]) -> list[tuple[object, ...]]:
     ]
 
 
+def table_of(deployment: Deployment, file: Path) -> list[tuple[object, ...]]:
+    """What is in a CSV: nothing is lost in it, though some cells have an apostrophe before them."""
+    assert deployment.call("events", "export", "-o", str(file)).returncode == 0
+    with file.open(newline="") as lines:
+        rows = list(csv.DictReader(lines))
+    for row in rows:
+        for name, cell in row.items():
+            assert not cell.startswith(("=", "+", "-", "@", "\t", "\r", "\n")), (name, cell)
+            row[name] = cell.removeprefix("'")
+    return [
+        (
+            row["id"], row["source"], row["type"], datetime.fromisoformat(row["received_at"]),
+            row["body"].encode() if row["body_encoding"] == "text"
+            else base64.b64decode(row["body"]),
+            tuple((name, value) for name, value in json.loads(row["headers"])),
+            row["message_id"] or None,
+            int(row["secret_index"]) if row["secret_index"] else None,
+        )
+        for row in reversed(rows)
+    ]  # fmt: skip
+
+
 @given(EVENTS)
 @settings(max_examples=15, deadline=None)
 def test_what_is_exported_is_imported_byte_for_byte(events: list[tuple]) -> None:  # type: ignore[type-arg]
     with tempfile.TemporaryDirectory() as folder:
-        one, two = Deployment(Path(folder, "one")), Deployment(Path(folder, "two"))
+        one = Deployment(Path(folder, "one"))
         news = [
             NewEvent(new_event_id(ms), source, type_, ms, body, format_headers(headers),
                      message_id and f"{number}{message_id}", secret,
@@ -76,12 +106,15 @@ def test_what_is_exported_is_imported_byte_for_byte(events: list[tuple]) -> None
             in enumerate(events)
         ]  # fmt: skip
         asyncio.run(fill(database(one), news))
-        file = Path(folder, "events.jsonl")
-        assert one.call("events", "export", "-o", str(file)).returncode == 0
-        counts = two.json("events", "import", str(file))
-        assert counts == {"imported": len(news), "known": 0}
-        assert comparable(all_events(database(two))) == comparable(all_events(database(one)))
-        assert two.json("events", "import", str(file)) == {"imported": 0, "known": len(news)}
+        for name in ("events.jsonl", "events.parquet"):
+            two = Deployment(Path(folder, f"for {name}"))
+            file = Path(folder, name)
+            assert one.call("events", "export", "-o", str(file)).returncode == 0
+            counts = two.json("events", "import", str(file))
+            assert counts == {"imported": len(news), "known": 0}
+            assert comparable(all_events(database(two))) == comparable(all_events(database(one)))
+            assert two.json("events", "import", str(file)) == {"imported": 0, "known": len(news)}
+        assert table_of(one, Path(folder, "events.csv")) == comparable(all_events(database(one)))
 
 
 def test_an_import_is_told_from_a_webhook_that_comes_once_more(tmp_path: Path) -> None:
@@ -108,9 +141,74 @@ def test_an_import_is_told_from_a_webhook_that_comes_once_more(tmp_path: Path) -
     assert two.lines("handled") == []
 
 
-@pytest.mark.parametrize(
-    "line", ["{", "[]", "{}", '{"id": "x", "received_at": "2026-01-01", "headers": [], "body": ""}']
-)
+def test_an_archive_has_each_request_and_its_answer(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "home")
+    deployment.serve()
+    try:
+        (event_id,) = deployment.send("good.a")
+    finally:
+        deployment.stop()
+    file = tmp_path / "events.har"
+    assert "exported 1 events" in deployment.run("events", "export", "-o", str(file)).stdout
+    log = json.loads(file.read_text())["log"]
+    (entry,) = log["entries"]
+    shown = deployment.json("events", "show", event_id)
+    request = entry["request"]
+    assert (log["version"], request["method"]) == ("1.2", "POST")
+    assert request["url"] == f"{deployment.origin}/hooks/claribi"
+    assert request["postData"]["text"] == shown["body"]
+    assert [[h["name"], h["value"]] for h in request["headers"]] == shown["headers"]
+    assert entry["response"]["status"] == 202
+    assert entry["_clarihook"]["id"] == event_id
+    empty = deployment.call("events", "export", "--format", "har", "--until", "2020-01-01")
+    assert json.loads(empty.stdout)["log"]["entries"] == []
+
+
+def test_a_format_may_be_named_and_must_be_one(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "home")
+    assert deployment.call("db", "migrate").returncode == 0
+    named = deployment.call("events", "export", "--format", "csv")
+    assert named.stdout.startswith("id,received_at,source,type,bytes,")
+    wrong = deployment.call("events", "export", "--format", "paquet")
+    assert (wrong.returncode, 'did you mean "parquet"?' in wrong.stderr) == (2, True)
+    nowhere = deployment.call("events", "export", "-o", str(tmp_path / "no/file.jsonl"))
+    assert (nowhere.returncode, "No such file" in nowhere.stderr) == (2, True)
+    (tmp_path / "events.csv").write_text(named.stdout)
+    table = deployment.call("events", "import", str(tmp_path / "events.csv"))
+    assert "this is a CSV, which is for spreadsheets" in table.stderr
+    (tmp_path / "events.parquet").write_bytes(b"PAR1 and no more")
+    broken = deployment.call("events", "import", str(tmp_path / "events.parquet"))
+    assert (broken.returncode, "the Parquet file can't be read" in broken.stderr) == (2, True)
+
+
+def test_without_pyarrow_parquet_says_what_to_install(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "home")
+    assert deployment.call("db", "migrate").returncode == 0
+    code = "import sys; sys.modules['pyarrow'] = None; from receiver.cli import main; main()"
+    for arguments in (["export", "-o", "it.parquet"], ["import", "given.parquet"]):
+        (deployment.home / "given.parquet").write_bytes(b"PAR1")
+        result = subprocess.run(
+            [sys.executable, "-c", code, "events", *arguments], cwd=deployment.home, check=False,
+            capture_output=True, text=True, timeout=60,
+        )  # fmt: skip
+        assert result.returncode == 2
+        assert "needs pyarrow; install it with: pip install 'clarihook[parquet]'" in result.stderr
+    assert not list(deployment.home.glob("*it.parquet*")), "what failed leaves nothing"
+
+
+NO_EVENTS = [
+    "{",
+    "[]",
+    "{}",
+    '{"id": "x", "received_at": "2026-01-01", "headers": [], "body": ""}',
+    json.dumps(
+        {"id": "evt_01a209162ace0641c95edc2f624b78b6", "received_at": "2026-01-01T00:00:00Z",
+         "headers": [], "body": "", "source": "a", "type": "b"}
+    ),
+]  # fmt: skip
+
+
+@pytest.mark.parametrize("line", NO_EVENTS)
 def test_what_is_no_export_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
     deployment = Deployment(tmp_path / "home")
     (tmp_path / "file").write_text(f"\n{line}\n")
@@ -134,8 +232,32 @@ def test_tail_shows_what_came_since_then_what_comes(tmp_path: Path) -> None:
             assert process.wait(30) == 0
         assert {event["id"] for event in shown[:2]} == set(first)
         assert [event["id"] for event in shown[2:]] == late
+        assert [event["deliveries"] for event in shown[:2]] == [{"succeeded": 1}] * 2
         plain = deployment.run("events", "tail", "--since", "1h", "--count", "1", "--body")
         assert '  "event": "good.a"' in plain.stdout
     finally:
         deployment.stop()
     eventually(lambda: len(deployment.lines("handled")) == 3)
+
+
+def test_tail_says_how_the_deliveries_ended(tmp_path: Path) -> None:
+    deployment = Deployment(tmp_path / "home")
+    deployment.serve()
+    try:
+        with deployment.popen("events", "tail", "--since", "1h") as process:
+            assert process.stdout is not None
+            (slow,) = deployment.send("slow.a")
+            assert f"{slow}  claribi  slow.a" in process.stdout.readline()
+            (deployment.home / "go").touch()
+            line = process.stdout.readline()
+            assert line.split() == [slow, "1", "succeeded"]
+            (bad,) = deployment.send("bad.b")
+            lines = process.stdout.readline()
+            if "dead" not in lines:  # it was seen before it had ended
+                lines = process.stdout.readline()
+            assert bad in lines
+            assert "1 dead" in lines
+            process.send_signal(signal.SIGINT)
+            assert process.wait(30) == 0
+    finally:
+        deployment.stop()
