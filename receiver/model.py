@@ -142,6 +142,8 @@ class NewDelivery(NamedTuple):
     """Deliveries with one name and one key run in order of arrival, one at a time."""
     message_id: int | None = None
     """The stored message that a replay's delivery to a target sends once more."""
+    steps_aside: bool = False
+    """While it waits for a retry, the next of its key may run; else it holds its key back."""
 
 
 def stand_in_name(prefix: str) -> str:

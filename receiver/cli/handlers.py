@@ -168,6 +168,7 @@ def _row(handler: Handler, settings: Settings) -> dict[str, Any]:
         "attempts": policy.attempts,
         "timeout_seconds": handler.timeout_seconds or dispatch.timeout.total_seconds(),
         "key": handler.key,
+        "on_retry": handler.on_retry,
         "concurrency": handler.concurrency,
         "rate": None if handler.rate is None else str(handler.rate),
         "schedule_seconds": None if isinstance(waits, Backoff) else list(waits),

@@ -71,7 +71,7 @@ class Planner:
         default = self._policies.of(source).attempts
         for handler in self._matching(event_type):
             attempts = self._policies.of(source, handler.retry).attempts
-            new = NewDelivery("handler", handler.name, attempts)
+            new = NewDelivery("handler", handler.name, attempts, steps_aside=handler.steps_aside)
             key = handler.key_of if handler.key is not None else None
             performers.append((new, key, self._lane(handler.name)))
         if self._has_routes(source, event_type):

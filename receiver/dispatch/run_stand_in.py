@@ -39,6 +39,7 @@ class StandInRunner:
                 handler.name,
                 self.policies.of(claim.event.source, handler.retry).attempts,
                 handler.key_of(value),
+                steps_aside=handler.steps_aside,
             )
             for handler in self.handlers
             if handler.matches(claim.event.type) and handler.name not in made

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import Any, Never, NotRequired, TypedDict, TypeVar
+from typing import Any, Literal, Never, NotRequired, TypedDict, TypeVar, get_args
 
 from receiver.durations import parse_duration
 from receiver.errors import HandlerLoadError
@@ -17,11 +17,14 @@ Func = TypeVar("Func", bound=Callable[..., Any])
 Duration = str | float | timedelta
 """`"30s"`, `"250ms"`, `"1h30m"`, a number of seconds, or a `timedelta`."""
 
+OnRetry = Literal["hold", "step_aside"]
+"""What a delivery that waits for a retry does with its key."""
+
 MARK = "__clarihook_on__"
 """On a function: its registrations. In a module: its functions that have registrations."""
 
 _OPTIONS = (
-    "attempts", "timeout", "key", "name", "concurrency", "rate",
+    "attempts", "timeout", "key", "on_retry", "name", "concurrency", "rate",
     "schedule", "backoff", "jitter", "max_age", "final",
 )  # fmt: skip
 
@@ -46,6 +49,7 @@ class Registration:
     name: str | None
     timeout_seconds: float | None
     key: str | None
+    on_retry: OnRetry | None
     concurrency: int | None
     rate: Rate | None
     retry: RetryOptions
@@ -59,6 +63,7 @@ def on(
     attempts: int | None = None,
     timeout: Duration | None = None,
     key: str | None = None,
+    on_retry: OnRetry | None = None,
     name: str | None = None,
     concurrency: int | None = None,
     rate: str | None = None,
@@ -77,7 +82,9 @@ def on(
 
     attempts: runs before the delivery is dead. timeout: how long one run may take.
     key: a dotted path into the body (`data.data_source_id`); events with an equal value there
-    are handled in order, one at a time. name: instead of `<file>.<function>`.
+    are handled in order, one at a time. on_retry: while one waits for a retry, "hold" keeps
+    the later ones of its key back (so it is by default), and "step_aside" lets them run.
+    name: instead of `<file>.<function>`.
     concurrency: how many runs may be under way at once. rate: how many may begin in a time,
     `"1/s"`, `"30/m burst 5"`.
     schedule: the waits between attempts; or backoff: waits that grow, such as
@@ -98,6 +105,7 @@ def on(
             name=_name(name),
             timeout_seconds=None if timeout is None else _seconds("timeout", timeout),
             key=_key(key),
+            on_retry=_on_retry(on_retry, key),
             concurrency=_count("concurrency", concurrency),
             rate=_rate(rate),
             retry=RetryOptions(
@@ -234,3 +242,14 @@ def _key(key: Any) -> str | None:
             f'key = {key!r}: give a dotted path into the body, like "data.data_source_id"'
         )
     return key
+
+
+def _on_retry(on_retry: Any, key: Any) -> OnRetry | None:
+    if on_retry is None:
+        return None
+    if on_retry not in get_args(OnRetry):
+        raise ValueError(f'on_retry = {on_retry!r}: give "hold" or "step_aside"')
+    if key is None:
+        raise ValueError("on_retry says what happens to a key; give `key` as well")
+    chosen: OnRetry = on_retry
+    return chosen

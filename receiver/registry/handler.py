@@ -17,7 +17,7 @@ from receiver.model import Event
 from receiver.patterns import compile_patterns
 from receiver.rate import Rate
 from receiver.registry.context import Context
-from receiver.registry.decorator import MARK, Registration, check_name
+from receiver.registry.decorator import MARK, OnRetry, Registration, check_name
 from receiver.retry import RetryOptions
 
 _SHOWN_PROBLEMS = 5
@@ -50,6 +50,7 @@ class Handler:
     patterns: tuple[str, ...]
     timeout_seconds: float | None
     key: str | None
+    on_retry: OnRetry | None
     concurrency: int | None
     rate: Rate | None
     retry: RetryOptions
@@ -68,6 +69,11 @@ class Handler:
     It reads the raw bytes: validating JSON costs no more than validating parsed values, and no
     two handlers ever share a mutable value.
     """
+
+    @property
+    def steps_aside(self) -> bool:
+        """Whether a delivery that waits for a retry lets the next of its key run meanwhile."""
+        return self.on_retry == "step_aside"
 
     def key_of(self, value: Any) -> str | None:
         """The ordering key in a parsed body: a string, number or boolean at `key`, as text.
@@ -109,6 +115,7 @@ def _make(func: Callable[..., Any], prefix: str, registration: Registration) -> 
         patterns=registration.patterns,
         timeout_seconds=registration.timeout_seconds,
         key=registration.key,
+        on_retry=registration.on_retry,
         concurrency=registration.concurrency,
         rate=registration.rate,
         retry=registration.retry,

@@ -66,7 +66,7 @@ class BatchWriter:
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self.busy_seconds = BUSY_TIMEOUT_SECONDS
         """How long a batch waits while another process writes."""
-        for name in ("batch_view", "batch_event", "batch_delivery", "batch_success"):
+        for name in ("batch_view", "batch_event", "batch_delivery", "batch_turn", "batch_success"):
             connection.execute(queries[name])
 
     def apply(self, batch: Sequence[Operation]) -> None:
@@ -155,8 +155,11 @@ class BatchWriter:
         changes = self._db.total_changes
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             self._insert(rows[start : start + ROWS_PER_STATEMENT])
-        if self._db.total_changes - changes != len(rows) + len(records) + len(successes):
+        expected = len(rows) + len(records) + len(successes)
+        has_turns = any(operation.has_turns for operation in records)
+        if has_turns or self._db.total_changes - changes != expected:
             # An event and a success change two rows each; something was not new, or not ours.
+            # A turn of a key may change none, or two, which would hide that.
             self._find_duplicates(records)
             self._find_lost(successes)
         for other in others:

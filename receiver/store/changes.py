@@ -1,6 +1,7 @@
 """The less frequent changes to deliveries: each a function of the writer's connection."""
 
 import json
+import time
 from collections.abc import Callable, Sequence
 
 from receiver.model import DeliveryId, EventId, NewDelivery
@@ -19,6 +20,10 @@ def release(
 ) -> None:
     """Give claims back unrun, due at `due_ms` or as they were."""
     db.execute(queries["release"], (json.dumps(ids), worker, due_ms))
+    if due_ms is not None:
+        now = int(time.time() * 1000)
+        for name, key in db.execute(queries["stepping_aside"], (json.dumps(ids),)).fetchall():
+            db.execute(queries["pass_turn_of_key"], (name, key, now))
 
 
 def reject(db: "sqlite3.Connection", queries: Queries, rejection: Rejection, *, keep: int) -> None:
@@ -87,11 +92,14 @@ def _insert_replayed(
 ) -> None:
     for event_id, made in deliveries:
         for new in made:
+            steps_aside = new.steps_aside and new.key is not None
             db.execute(
                 queries["insert_replayed_delivery"],
                 (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, next_number(),
-                 new.kind, new.message_id),
+                 new.kind, new.message_id, steps_aside),
             )  # fmt: skip
+            if steps_aside:
+                db.execute(queries["pass_turn_of_key"], (new.name, new.key, now_ms))
 
 
 def retry(
@@ -101,8 +109,12 @@ def retry(
     changed: list[DeliveryId] = []
     for delivery_id in ids:
         for statement in ("retry_by_hand", "make_due_now"):
-            if db.execute(queries[statement], (now_ms, delivery_id)).fetchone() is not None:
+            row = db.execute(queries[statement], (now_ms, delivery_id)).fetchone()
+            if row is not None:
                 changed.append(DeliveryId(delivery_id))
+                _, name, key = row
+                if key is not None:
+                    db.execute(queries["pass_turn_of_key"], (name, key, now_ms))
                 break
     return changed
 
@@ -119,5 +131,5 @@ def discard(
         changed.append(DeliveryId(delivery_id))
         _, name, key = row
         if key is not None:
-            db.execute(queries["pass_turn_of_key"], (name, key))
+            db.execute(queries["pass_turn_of_key"], (name, key, now_ms))
     return changed

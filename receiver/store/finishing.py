@@ -42,8 +42,8 @@ class Finisher:
         )  # fmt: skip
         if finish.state is State.SUCCEEDED:
             self._keep_what_was_staged(finish, now)
-        if finish.key is not None and finish.state.is_final:
-            self._pass_turn(finish.delivery_id)
+        if finish.key is not None:
+            self._pass_turn(finish.delivery_id, now)
         return True
 
     def _keep_what_was_staged(self, finish: Finish, now: int) -> None:
@@ -67,8 +67,10 @@ class Finisher:
             self._db.execute(
                 self._q["insert_handler_delivery"],
                 (self._next_number(), event_seq, new.name, priority, new.max_attempts,
-                 new.key or "", now, replay_id),
+                 new.key or "", now, replay_id, new.steps_aside and new.key is not None),
             )  # fmt: skip
+            if new.steps_aside and new.key is not None:
+                self._db.execute(self._q["pass_turn_of_key"], (new.name, new.key, now))
         for key, value in finish.values.items():
             if value is None:
                 self._db.execute(self._q["delete_value"], (name, key))
@@ -91,6 +93,6 @@ class Finisher:
             )  # fmt: skip
         return message_id
 
-    def _pass_turn(self, delivery_id: int) -> None:
+    def _pass_turn(self, delivery_id: int, now: int) -> None:
         name, key = self._db.execute(self._q["name_and_key"], (delivery_id,)).fetchone()
-        self._db.execute(self._q["pass_turn_of_key"], (name, key))
+        self._db.execute(self._q["pass_turn_of_key"], (name, key, now))

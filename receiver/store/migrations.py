@@ -322,3 +322,8 @@ ALTER TABLE rejections ADD COLUMN event_id TEXT;
 CREATE INDEX rejections_by_status ON rejections (status, id);
 """,
     )
+
+
+@migrations(name="0007_stepping_aside")
+def _0007(db: Database) -> None:
+    _run(db, "ALTER TABLE deliveries ADD COLUMN steps_aside INTEGER NOT NULL DEFAULT 0;\n")

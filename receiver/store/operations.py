@@ -35,7 +35,7 @@ class Awaited:
 class RecordOperation(Awaited):
     """Record one event and its deliveries; the result is a `Recorded`."""
 
-    __slots__ = ("committed", "event", "fresh", "rows")
+    __slots__ = ("committed", "event", "fresh", "has_turns", "rows")
 
     def __init__(
         self,
@@ -48,6 +48,8 @@ class RecordOperation(Awaited):
         super().__init__(future)
         self.event = event
         self.rows = rows
+        self.has_turns = len(rows) > 1 + len(result.delivery_ids)
+        """Whether it has more rows than its event and its deliveries: turns of their keys."""
         self.fresh = result
         """What the caller gets, unless the event turns out to be a duplicate."""
         self.result = result

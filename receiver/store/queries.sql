@@ -31,19 +31,21 @@ END
 
 -- name: batch_delivery
 -- A delivery of an event of the same batch, if that was new. It waits for its key while an
--- earlier one of the same name and key is unfinished.
+-- earlier one of the same name and key is unfinished. One whose retries step aside ('aside')
+-- waits in any case: a 'turn' comes after it.
 CREATE TEMP TRIGGER batch_delivery
 INSTEAD OF INSERT ON batch
-WHEN new.op = 'delivery'
+WHEN new.op IN ('delivery', 'aside')
 BEGIN
     INSERT INTO deliveries (
         id, event_seq, kind, name, state, attempts, max_attempts, key,
-        due_at, created_at, started_at, worker, waits_for_key
+        due_at, created_at, started_at, worker, steps_aside, waits_for_key
     )
     SELECT
         new.id, new.a, new.b, new.c, iif(new.i = 0, 'pending', 'running'), new.d, new.e,
         nullif(new.f, ''), new.g, new.g, nullif(new.h, 0), nullif(new.i, 0),
-        new.f <> '' AND EXISTS (
+        new.op = 'aside',
+        new.op = 'aside' OR new.f <> '' AND EXISTS (
             SELECT 1
             FROM deliveries
             WHERE
@@ -53,6 +55,67 @@ BEGIN
                 AND state IN ('pending', 'running', 'retrying', 'held')
         )
     WHERE EXISTS (SELECT 1 FROM events WHERE seq = new.a);
+END
+
+-- name: batch_turn
+-- Of the deliveries with a name and a key one has the turn (waits_for_key = 0), to be claimed or
+-- running. One that steps aside loses it while it waits for a retry; then, and when none has it,
+-- the oldest that may run gets it. When all wait for a retry, the one that is due first does.
+CREATE TEMP TRIGGER batch_turn
+INSTEAD OF INSERT ON batch
+WHEN new.op = 'turn'
+BEGIN
+    UPDATE deliveries
+    SET waits_for_key = 1
+    WHERE
+        name = new.c
+        AND key = new.f
+        AND key IS NOT NULL
+        AND state IN ('pending', 'running', 'retrying', 'held')
+        AND waits_for_key = 0
+        AND state = 'retrying'
+        AND steps_aside = 1
+        AND due_at > new.g;
+    UPDATE deliveries
+    SET waits_for_key = 0
+    WHERE
+        id = coalesce(
+            (
+                SELECT id
+                FROM deliveries
+                WHERE
+                    name = new.c
+                    AND key = new.f
+                    AND key IS NOT NULL
+                    AND state IN ('pending', 'running', 'retrying', 'held')
+                    AND waits_for_key = 1
+                    AND (state <> 'retrying' OR steps_aside = 0 OR due_at <= new.g)
+                ORDER BY id
+                LIMIT 1
+            ),
+            (
+                SELECT id
+                FROM deliveries
+                WHERE
+                    name = new.c
+                    AND key = new.f
+                    AND key IS NOT NULL
+                    AND state IN ('pending', 'running', 'retrying', 'held')
+                    AND waits_for_key = 1
+                ORDER BY due_at, id
+                LIMIT 1
+            )
+        )
+        AND NOT EXISTS (
+            SELECT 1
+            FROM deliveries
+            WHERE
+                name = new.c
+                AND key = new.f
+                AND key IS NOT NULL
+                AND state IN ('pending', 'running', 'retrying', 'held')
+                AND waits_for_key = 0
+        );
 END
 
 -- name: batch_success
@@ -79,24 +142,9 @@ FROM dedupe_keys
 WHERE source = ? AND key = ?
 
 -- name: pass_turn_of_key
--- The oldest waiting delivery of a key runs next, once none of that key is under way.
-UPDATE deliveries
-SET waits_for_key = 0
-WHERE
-    id = (
-        SELECT min(id)
-        FROM deliveries
-        WHERE name = ?1 AND key = ?2 AND key IS NOT NULL
-            AND state IN ('pending', 'running', 'retrying', 'held')
-            AND waits_for_key = 1
-    )
-    AND NOT EXISTS (
-        SELECT 1
-        FROM deliveries AS head
-        WHERE head.name = ?1 AND head.key = ?2 AND head.key IS NOT NULL
-            AND head.state IN ('pending', 'running', 'retrying', 'held')
-            AND head.waits_for_key = 0
-    )
+-- See `batch_turn`; the third value is the moment.
+INSERT INTO batch (op, c, f, g)
+VALUES ('turn', ?, ?, ?)
 
 -- name: name_and_key
 SELECT name, key
@@ -248,10 +296,10 @@ VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)
 -- More work on an event, found while one of its deliveries ran. It waits for its key.
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id,
-    waits_for_key
+    steps_aside, waits_for_key
 )
 SELECT
-    ?1, ?2, 'handler', ?3, 'pending', ?4, ?5, nullif(?6, ''), ?7, ?7, ?8,
+    ?1, ?2, 'handler', ?3, 'pending', ?4, ?5, nullif(?6, ''), ?7, ?7, ?8, ?9,
     ?6 <> '' AND EXISTS (
         SELECT 1
         FROM deliveries
@@ -280,6 +328,11 @@ SET
     due_at = coalesce(?3, due_at),
     worker = NULL
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'running' AND worker = ?2
+
+-- name: stepping_aside
+SELECT DISTINCT name, key
+FROM deliveries
+WHERE id IN (SELECT value FROM json_each(?)) AND steps_aside = 1
 
 -- name: insert_worker
 INSERT INTO workers (id, pid, machine, started_at, lease_until)
@@ -361,10 +414,10 @@ WHERE id = ?1 AND driven_at < ?2
 -- It waits for its key as a live one does.
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key, due_at, created_at, replay_id,
-    message_id, waits_for_key
+    message_id, steps_aside, waits_for_key
 )
 SELECT
-    ?7, seq, ?8, ?1, 'pending', 1, ?2, nullif(?3, ''), ?4, ?4, ?5, ?9,
+    ?7, seq, ?8, ?1, 'pending', 1, ?2, nullif(?3, ''), ?4, ?4, ?5, ?9, ?10,
     coalesce(?3, '') <> '' AND EXISTS (
         SELECT 1
         FROM deliveries

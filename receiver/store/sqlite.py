@@ -214,8 +214,12 @@ class SqliteStore(SqliteReads):
         for new in deliveries:
             delivery_id = DeliveryId(number())
             ids.append(delivery_id)
-            rows.append(("delivery", delivery_id, seq, new.kind, new.name, attempts,
-                         new.max_attempts, new.key or "", now, started, worker))  # fmt: skip
+            steps_aside = new.steps_aside and new.key is not None
+            rows.append(("aside" if steps_aside else "delivery", delivery_id, seq, new.kind,
+                         new.name, attempts, new.max_attempts, new.key or "", now, started,
+                         worker))  # fmt: skip
+            if steps_aside:
+                rows.append(("turn", 0, 0, 0, new.name, 0, 0, new.key, now, 0, 0))
         future: asyncio.Future[Recorded] = self._loop.create_future()
         result = Recorded(event.id, False, seq, ids)
         self._writer.put(RecordOperation(future, event, rows, result, committed))

@@ -165,7 +165,7 @@ class Leases:
                  SUSPECT if is_suspect else None, delivery_id, worker),
             )  # fmt: skip
             if is_dead and key is not None:
-                db.execute(self._q["pass_turn_of_key"], (name, key))
+                db.execute(self._q["pass_turn_of_key"], (name, key, now))
         return len(orphans)
 
     def _lease_end(self) -> int:

@@ -61,10 +61,15 @@ def event(body: dict[str, Any] | None = None, **changes: Any) -> NewEvent:
 
 
 async def send(
-    store: Store, *names: str, attempts: int = 8, key: str | None = None, **changes: Any
+    store: Store,
+    *names: str,
+    attempts: int = 8,
+    key: str | None = None,
+    steps_aside: bool = False,
+    **changes: Any,
 ) -> DeliveryId:
     """Record an event with a delivery per name, unclaimed; the first one's number."""
-    made = [NewDelivery("handler", name, attempts, key) for name in names]
+    made = [NewDelivery("handler", name, attempts, key, steps_aside=steps_aside) for name in names]
     return (await store.record(event(**changes), made)).delivery_ids[0]
 
 

@@ -81,7 +81,11 @@ def test_the_whole_policy_can_be_given() -> None:
     ("patterns", "options", "text"),
     [
         (["a"], {"atempts": 3}, "did you mean 'attempts'"),
-        (["a"], {"colour": 3}, "it has attempts, timeout, key, name, concurrency, rate, schedule"),
+        (
+            ["a"],
+            {"colour": 3},
+            "it has attempts, timeout, key, on_retry, name, concurrency, rate, schedule",
+        ),
         (["a"], {"attempts": 0}, "attempts = 0: give a whole number"),
         (["a"], {"attempts": True}, "give a whole number"),
         (["a"], {"concurrency": 1.5}, "concurrency = 1.5: give a whole number"),
@@ -111,6 +115,8 @@ def test_the_whole_policy_can_be_given() -> None:
         (["a"], {"final": ["Key Error"]}, "final: 'Key Error' is no error"),
         (["a"], {"final": [ValueError()]}, "final: ValueError() is no error"),
         (["a"], {"finl": ValueError}, "there is no option 'finl'; did you mean 'final'?"),
+        (["a"], {"key": "id", "on_retry": "skip"}, 'on_retry = \'skip\': give "hold" or "step'),
+        (["a"], {"on_retry": "hold"}, "on_retry says what happens to a key; give `key` as well"),
         (["a"], {"key": ""}, "give a dotted path"),
         (["a"], {"key": "data..id"}, "give a dotted path"),
         (["a"], {"key": "/data/id"}, "give a dotted path"),

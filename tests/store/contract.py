@@ -426,6 +426,76 @@ class KeyContract:
         assert (await claim_one(after)).delivery_id == second
 
 
+class SteppingAsideContract:
+    """Deliveries of a key that let the next one run while they wait for a retry."""
+
+    ASIDE = handler(key="7", steps_aside=True)
+
+    async def test_while_one_waits_for_its_retry_the_next_run_in_order(self, store: Store) -> None:
+        first, second, third = [await record_one(store, self.ASIDE) for _ in range(3)]
+        await finish(store, end(await claim_one(store), State.RETRYING, due_ms=FAR_MS + 9))
+        for expected in (second, third):
+            (claim,) = await store.claim({HANDLER: 9}, now_ms=FAR_MS)
+            assert claim.delivery_id == expected
+            await finish(store, end(claim))
+        assert await store.claim({HANDLER: 9}, now_ms=FAR_MS) == []
+        assert (await claim_one(store, at_ms=FAR_MS + 9)).delivery_id == first
+
+    async def test_a_retry_that_is_due_waits_until_the_running_one_ends(self, store: Store) -> None:
+        first, second, third = [await record_one(store, self.ASIDE) for _ in range(3)]
+        await finish(store, end(await claim_one(store), State.RETRYING, due_ms=FAR_MS + 9))
+        head = await claim_one(store)
+        assert head.delivery_id == second
+        assert await store.retry([first], now_ms=now_ms()) == [first]
+        assert await store.claim({HANDLER: 9}, now_ms=FAR_MS) == [], "never two of one key"
+        await finish(store, end(head))
+        head = await claim_one(store)
+        assert head.delivery_id == first, "it is older than the third, and due"
+        await finish(store, end(head))
+        assert (await claim_one(store)).delivery_id == third
+
+    async def test_one_that_comes_while_the_only_other_waits_for_its_retry_runs(
+        self, store: Store
+    ) -> None:
+        first = await record_one(store, self.ASIDE)
+        await finish(store, end(await claim_one(store), State.RETRYING, due_ms=FAR_MS + 9))
+        second = await record_one(store, self.ASIDE)
+        assert (await claim_one(store)).delivery_id == second
+        assert await store.claim({HANDLER: 9}, now_ms=FAR_MS + 9) == []
+        assert await store.discard([first], reason="no", now_ms=now_ms()) == [first]
+
+    async def test_a_duplicate_passes_no_turn_and_makes_no_delivery(self, store: Store) -> None:
+        new = event()
+        await store.record(new, [self.ASIDE])
+        await finish(store, end(await claim_one(store), State.RETRYING, due_ms=FAR_MS + 9))
+        answers = await asyncio.gather(
+            *(store.record(event()._replace(dedupe_key=new.dedupe_key), [self.ASIDE])
+              for _ in range(3)),
+            store.record(event(), [self.ASIDE]),
+        )  # fmt: skip
+        assert [each.is_duplicate for each in answers] == [True, True, True, False]
+        assert {each.event_id for each in answers[:3]} == {new.id}
+        (claim,) = await store.claim({HANDLER: 9}, now_ms=FAR_MS)
+        assert claim.delivery_id == answers[3].delivery_ids[0]
+
+    async def test_without_a_key_there_is_nothing_to_step_aside_for(self, store: Store) -> None:
+        ids = [await record_one(store, handler(steps_aside=True)) for _ in range(2)]
+        claims = await store.claim({HANDLER: 9}, now_ms=FAR_MS)
+        assert [each.delivery_id for each in claims] == ids
+
+    async def test_a_retry_by_hand_takes_the_turn_from_one_that_is_not_due(
+        self, store: Store
+    ) -> None:
+        first, second = [await record_one(store, self.ASIDE) for _ in range(2)]
+        for due_ms in (FAR_MS + 9, FAR_MS + 5):
+            await finish(store, end(await claim_one(store), State.RETRYING, due_ms=due_ms))
+        assert await store.retry([first], now_ms=now_ms()) == [first]
+        (claim,) = await store.claim({HANDLER: 9}, now_ms=FAR_MS)
+        assert claim.delivery_id == first
+        await finish(store, end(claim))
+        assert (await claim_one(store, at_ms=FAR_MS + 5)).delivery_id == second
+
+
 class DeathContract:
     """A worker that died, and what people do by hand."""
 
@@ -842,7 +912,13 @@ class QueryContract:
 
 
 class StoreContract(
-    RecordContract, ClaimContract, KeyContract, DeathContract, ReplayContract, QueryContract
+    RecordContract,
+    ClaimContract,
+    KeyContract,
+    SteppingAsideContract,
+    DeathContract,
+    ReplayContract,
+    QueryContract,
 ):
     """All of it."""
 

@@ -66,8 +66,10 @@ def event(*, key: str | None = None, **changes: Any) -> NewEvent:
     return whole._replace(**changes)
 
 
-def handler(name: str = HANDLER, *, attempts: int = 8, key: str | None = None) -> NewDelivery:
-    return NewDelivery("handler", name, attempts, key)
+def handler(
+    name: str = HANDLER, *, attempts: int = 8, key: str | None = None, steps_aside: bool = False
+) -> NewDelivery:
+    return NewDelivery("handler", name, attempts, key, steps_aside=steps_aside)
 
 
 async def record_one(store: Store, new: NewDelivery | None = None, **changes: Any) -> DeliveryId:

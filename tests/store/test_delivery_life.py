@@ -8,17 +8,17 @@ import asyncio
 import shutil
 import tempfile
 from collections.abc import Coroutine
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
+from life_model import START_MS, UNFINISHED, Known, Model, wall_ms
 from store_data import MESSAGE, die, end, event, finish, handler
 
 from receiver.errors import LeaseLost
-from receiver.model import FINAL_STATES, MOVES, EventId, NewDelivery, State
+from receiver.model import FINAL_STATES, MOVES, NewDelivery, State
 from receiver.store.base import Claim, DeliveryFilter, StagedMessage
 from receiver.store.sqlite import SqliteStore
 
@@ -27,64 +27,6 @@ T = TypeVar("T")
 NAMES = ["a", "b"]
 KEYS = [None, "7", "8"]
 TARGET = NewDelivery("target", "ops/1", 2)
-START_MS = 1_800_000_000_000
-UNFINISHED = frozenset(State) - FINAL_STATES
-
-
-@dataclass
-class Known:
-    """What the model knows of a delivery."""
-
-    name: str
-    key: str | None
-    state: State = State.PENDING
-    attempts: int = 0
-    forgiven: int = 0
-    due_ms: int = 0
-    is_replay: bool = False
-    is_head: bool = True
-    """Of its key, or without one: nothing has to end before it."""
-
-
-@dataclass
-class Model:
-    """All that should be in the store."""
-
-    deliveries: dict[int, Known] = field(default_factory=dict)
-    events: dict[str, EventId] = field(default_factory=dict)
-    duplicates: int = 0
-
-    def add(self, delivery_id: int, known: Known) -> None:
-        known.is_head = known.key is None or not self._unfinished(known)
-        self.deliveries[delivery_id] = known
-
-    def pass_turn(self, ended: Known) -> None:
-        if ended.key is not None:
-            waiting = self._unfinished(ended)
-            if waiting and not any(self.deliveries[each].is_head for each in waiting):
-                self.deliveries[min(waiting)].is_head = True
-
-    def due(self, name: str, now_ms: int) -> list[int]:
-        """In the order in which they are claimed."""
-        ready = [
-            (known.is_replay, known.due_ms, each)
-            for each, known in self.deliveries.items()
-            if known.name == name
-            and known.state in (State.PENDING, State.RETRYING)
-            and known.is_head
-            and known.due_ms <= now_ms
-        ]
-        return [each for _, _, each in sorted(ready)]
-
-    def in_state(self, *states: State) -> list[int]:
-        return [each for each, known in self.deliveries.items() if known.state in states]
-
-    def _unfinished(self, like: Known) -> list[int]:
-        return [
-            each
-            for each, known in self.deliveries.items()
-            if (known.name, known.key) == (like.name, like.key) and known.state in UNFINISHED
-        ]
 
 
 class DeliveryLife(RuleBasedStateMachine):
@@ -120,18 +62,29 @@ class DeliveryLife(RuleBasedStateMachine):
         key=st.sampled_from(KEYS),
         attempts=st.integers(1, 3),
         is_claimed=st.booleans(),
+        steps_aside=st.booleans(),
     )
-    def receive(self, names: list[str], key: str | None, attempts: int, is_claimed: bool) -> None:
+    def receive(
+        self,
+        names: list[str],
+        key: str | None,
+        attempts: int,
+        is_claimed: bool,
+        steps_aside: bool,
+    ) -> None:
         is_claimed = is_claimed and key is None
         message = f"message {len(self.model.events)}"
         new = event(key=message, received_ms=self.now_ms)
-        made = [handler(name, attempts=attempts, key=key) for name in names]
+        made = [
+            handler(name, attempts=attempts, key=key, steps_aside=steps_aside) for name in names
+        ]
         recorded = self.do(self._record(new, made, claimed=is_claimed))
         assert not recorded.is_duplicate
         self.model.events[message] = new.id
         for delivery_id, name in zip(recorded.delivery_ids, names, strict=True):
-            known = Known(name, key, due_ms=self.now_ms)
-            self.model.add(delivery_id, known)
+            known = Known(name, key, due_ms=self.now_ms,
+                          steps_aside=steps_aside and key is not None)  # fmt: skip
+            self.model.add(delivery_id, known, self.now_ms)
             if is_claimed:
                 known.state, known.attempts = State.RUNNING, 1
                 self.claims[delivery_id] = self._claim(delivery_id, known)
@@ -162,7 +115,8 @@ class DeliveryLife(RuleBasedStateMachine):
         names = self.do(self.store.due_names([name], now_ms=self.now_ms))
         assert names == ([name] if due else [])
         claims = self.do(self.store.claim({name: most}, now_ms=self.now_ms))
-        assert sorted(each.delivery_id for each in claims) == sorted(due[:most])
+        expected = self.model.claimable(name, self.now_ms, most)
+        assert sorted(each.delivery_id for each in claims) == sorted(expected)
         for each in claims:
             known = self.model.deliveries[each.delivery_id]
             known.state, known.attempts = State.RUNNING, known.attempts + 1
@@ -185,7 +139,7 @@ class DeliveryLife(RuleBasedStateMachine):
             (new,) = [each for each in staged if each.id not in self.model.deliveries]
             due_ms = round(new.due_at.timestamp() * 1000)
             self.model.add(new.id, Known(TARGET.name, None, due_ms=due_ms,
-                                         is_replay=known.is_replay))  # fmt: skip
+                                         is_replay=known.is_replay), self.now_ms)  # fmt: skip
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), wait_ms=st.integers(0, 10_000))
@@ -195,6 +149,7 @@ class DeliveryLife(RuleBasedStateMachine):
         self.do(finish(self.store, end(claim, State.RETRYING, due_ms=due_ms)))
         known = self.model.deliveries[claim.delivery_id]
         known.state, known.due_ms = State.RETRYING, due_ms
+        self.model.pass_turn(known, wall_ms())
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data())
@@ -213,7 +168,10 @@ class DeliveryLife(RuleBasedStateMachine):
         known.attempts -= 1
         is_new = known.attempts == known.forgiven
         known.state = State.PENDING if is_new else State.RETRYING
-        known.due_ms = known.due_ms if due_ms is None else due_ms
+        if due_ms is not None:
+            known.due_ms = due_ms
+            if known.steps_aside:
+                self.model.pass_turn(known, wall_ms())
         self.stale.append(claim)
 
     @precondition(lambda self: self.stale)
@@ -235,15 +193,10 @@ class DeliveryLife(RuleBasedStateMachine):
         self.do(self.store.close() if is_stop else die(self.store))
         self.store = self.do(self._opened())
         for delivery_id, claim in self.claims.items():
-            known = self.model.deliveries[delivery_id]
-            if known.attempts - known.forgiven >= claim.max_attempts:
-                self._finalize(known, State.DEAD)
-            else:
-                known.state = State.RETRYING
-                (stored,) = self.do(
-                    self.store.deliveries(DeliveryFilter(ids=[delivery_id]), limit=1)
-                )
-                known.due_ms = round(stored.due_at.timestamp() * 1000)
+            stored = self.do(self.store.delivery(delivery_id))
+            assert stored is not None
+            self.model.lose(delivery_id, max_attempts=claim.max_attempts, by_death=not is_stop,
+                            due_ms=round(stored.due_at.timestamp() * 1000))  # fmt: skip
             self.stale.append(claim)
         self.claims.clear()
 
@@ -256,14 +209,15 @@ class DeliveryLife(RuleBasedStateMachine):
         known = self.model.deliveries[delivery_id]
         changed = self.do(self.store.retry([delivery_id], now_ms=self.now_ms))
         if known.state is State.DEAD:
-            known.forgiven, known.due_ms = known.attempts, self.now_ms
-            self.model.add(delivery_id, known)
+            known.forgiven, known.due_ms, known.deaths = known.attempts, self.now_ms, 0
+            known.is_head = known.key is None or not self.model.unfinished(known)
             known.state = State.PENDING
         elif known.state in (State.PENDING, State.RETRYING):
             known.due_ms = self.now_ms
         else:
             assert changed == []
             return
+        self.model.pass_turn(known, self.now_ms)
         assert changed == [delivery_id]
 
     @precondition(lambda self: self.model.deliveries)
@@ -274,22 +228,29 @@ class DeliveryLife(RuleBasedStateMachine):
         changed = self.do(self.store.discard([delivery_id], reason="", now_ms=self.now_ms))
         if State.CANCELLED in MOVES[known.state]:
             assert changed == [delivery_id]
-            self._finalize(known, State.CANCELLED)
+            self._finalize(known, State.CANCELLED, self.now_ms)
         else:
             assert changed == []
 
     @precondition(lambda self: self.model.events)
-    @rule(data=st.data(), name=st.sampled_from(NAMES), key=st.sampled_from(KEYS))
-    def replay(self, data: st.DataObject, name: str, key: str | None) -> None:
+    @rule(
+        data=st.data(),
+        name=st.sampled_from(NAMES),
+        key=st.sampled_from(KEYS),
+        steps_aside=st.booleans(),
+    )
+    def replay(self, data: st.DataObject, name: str, key: str | None, steps_aside: bool) -> None:
         event_id = data.draw(st.sampled_from(list(self.model.events.values())))
-        new = handler(name, attempts=1, key=key)
+        new = handler(name, attempts=1, key=key, steps_aside=steps_aside)
         replay_id = self.do(
             self.store.replay(author="me", selection="one", now_ms=self.now_ms,
                               deliveries=[(event_id, [new, new])])
         )  # fmt: skip
         made = self.do(self.store.deliveries(DeliveryFilter(replay_id=replay_id), limit=9))
         for each in reversed(made):
-            self.model.add(each.id, Known(name, key, due_ms=self.now_ms, is_replay=True))
+            known = Known(name, key, due_ms=self.now_ms, is_replay=True,
+                          steps_aside=steps_aside and key is not None)  # fmt: skip
+            self.model.add(each.id, known, self.now_ms)
 
     # -- time -------------------------------------------------------------------------------
 
@@ -359,9 +320,9 @@ class DeliveryLife(RuleBasedStateMachine):
     def _end_one(self, data: st.DataObject) -> Claim:
         return self.claims.pop(data.draw(st.sampled_from(list(self.claims))))
 
-    def _finalize(self, known: Known, state: State) -> None:
+    def _finalize(self, known: Known, state: State, now_ms: int | None = None) -> None:
         known.state = state
-        self.model.pass_turn(known)
+        self.model.pass_turn(known, wall_ms() if now_ms is None else now_ms)
 
 
 def _reachable(start: State) -> set[State]:
