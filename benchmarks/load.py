@@ -81,12 +81,12 @@ def signed_request(number: int) -> bytes:
 
 
 @contextmanager
-def signed_requests(count: int) -> Iterator[Path]:
-    """A wrk script that sends `count` distinct requests, then begins again.
+def signed_requests(count: int, *, first: int = 0) -> Iterator[Path]:
+    """A wrk script that sends `count` distinct requests, from that number on, then begins again.
 
     For five minutes: then they are too old.
     """
-    parts = [signed_request(number) for number in range(count)]
+    parts = [signed_request(number) for number in range(first, first + count)]
     size = len(parts[0])
     assert all(len(part) == size for part in parts), "the script finds requests by their size"
     with tempfile.TemporaryDirectory() as folder:

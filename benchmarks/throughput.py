@@ -10,6 +10,7 @@ from statistics import median
 from contenders import (
     BARE,
     Contender,
+    Running,
     clarihook,
     count,
     handled_by_clarihook,
@@ -52,24 +53,22 @@ class Done:
     """Events accepted, handled and recorded, from the first request to the last record."""
     cpu_us: float
     """The server's computing time, for each of them."""
-    resident_mb: float
-    ready_seconds: float
 
 
-def measure(contender: Contender, home: Path, script: Path, seconds: int) -> Done:
-    """Start it in this folder, load it, and wait until all that it accepted is done."""
-    with running(contender, home) as server:
-        cpu_before = server.cpu_seconds()
-        result = load(server.url, script, seconds=seconds)
-        accepted = result.requests - result.failures
-        if result.failures:
-            print(f"  {contender.name}: {result.failures} of {result.requests} failed")
-        done, took = accepted, result.seconds
-        if contender.done is not None:
-            done, more = _wait_until_done(contender, home, accepted)
-            took += more
-        cpu_us = (server.cpu_seconds() - cpu_before) / max(1, done) * 1e6
-        return Done(done / took, cpu_us, server.resident_mb(), server.ready_seconds)
+def measure(contender: Contender, server: Running, home: Path, script: Path, seconds: int) -> Done:
+    """Load it, and wait until all that it accepted is done."""
+    done_before = 0 if contender.done is None else contender.done(home, 0)
+    cpu_before = server.cpu_seconds()
+    result = load(server.url, script, seconds=seconds)
+    accepted = result.requests - result.failures
+    if result.failures:
+        print(f"  {contender.name}: {result.failures} of {result.requests} failed")
+    done, took = accepted, result.seconds
+    if contender.done is not None:
+        all_done, more = _wait_until_done(contender, home, done_before + accepted)
+        done, took = all_done - done_before, took + more
+    cpu_us = (server.cpu_seconds() - cpu_before) / max(1, done) * 1e6
+    return Done(done / took, cpu_us)
 
 
 def _wait_until_done(contender: Contender, home: Path, accepted: int) -> tuple[int, float]:
@@ -96,8 +95,11 @@ def run(rounds: int, seconds: int) -> list[Line]:
         print(f"throughput, round {number + 1}", flush=True)
         with signed_requests(30_000 * seconds) as script:
             for contender in CONTENDERS:
-                with tempfile.TemporaryDirectory() as folder:
-                    done = measure(contender, Path(folder), script, seconds)
+                with (
+                    tempfile.TemporaryDirectory() as folder,
+                    running(contender, Path(folder)) as server,
+                ):
+                    done = measure(contender, server, Path(folder), script, seconds)
                 results[contender.name].append(done)
                 tell(contender.name, done)
     rates = {name: [done.per_second for done in each] for name, each in results.items()}

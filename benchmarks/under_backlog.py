@@ -1,13 +1,17 @@
-"""The same with a million deliveries in the file that wait, compared with an empty file."""
+"""The same with a million deliveries in the file that wait, compared with an empty file.
+
+The servers that are compared run side by side and are loaded by turns, a second each: what else
+the machine does then changes all of them alike.
+"""
 
 import asyncio
+import os
 import shutil
 import tempfile
 import time
-from collections import defaultdict
-from collections.abc import Iterator
-from contextlib import contextmanager
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import AsyncExitStack, ExitStack, contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from statistics import median
 
@@ -22,13 +26,14 @@ from contenders import (
 )
 from load import signed_requests
 from report import Line, ratio
-from throughput import Done, measure, tell
+from throughput import Done, measure
 
 from receiver.store.sqlite import SqliteStore
 
 CLAIMS_AT_A_TIME = 64
 CLAIM_ROUNDS = 100
 DRAINED = 20_000
+EVENTS_IN_A_SECOND = 30_000
 
 SETTINGS = "[store]\nmax_backlog = 10_000_000\n"
 PLAIN = Contender("clarihook", clarihook(settings=SETTINGS), handled_by_clarihook)
@@ -49,6 +54,9 @@ class Variant:
     name: str
     backlog: Backlog | None
     contender: Contender = PLAIN
+    done: list[Done] = field(default_factory=list)
+    ready_seconds: list[float] = field(default_factory=list)
+    resident_mb: list[float] = field(default_factory=list)
 
 
 def variants(pending: int) -> tuple[tuple[Variant, ...], tuple[Variant, ...]]:
@@ -74,109 +82,128 @@ def variants(pending: int) -> tuple[tuple[Variant, ...], tuple[Variant, ...]]:
 def run(rounds: int, seconds: int, pending: int) -> list[Line]:
     """The lines of the table."""
     lines: list[Line] = []
-    with tempfile.TemporaryDirectory() as folder:
-        for group in variants(pending):
-            results: dict[str, list[Done]] = defaultdict(list)
-            files = {each.name: _filled(Path(folder), each.backlog) for each in group}
-            for number in range(rounds):
-                print(f"backlog, round {number + 1}", flush=True)
-                with signed_requests(30_000 * seconds) as script:
-                    for variant in group:
-                        with _home(files[variant.name]) as home:
-                            done = measure(variant.contender, home, script, seconds)
-                        results[variant.name].append(done)
-                        tell(variant.name, done)
-            lines += _compare(results)
-            for file in files.values():
-                if file is not None:
-                    file.unlink()
-        lines += _drain(Path(folder), rounds, pending)
-    return lines
+    for group in variants(pending):
+        with tempfile.TemporaryDirectory() as folder:
+            homes = [_home(Path(folder), variant.backlog) for variant in group]
+            for _ in range(rounds - 1):
+                for variant, home in zip(group, homes, strict=True):
+                    with running(variant.contender, home) as server:
+                        variant.ready_seconds.append(server.ready_seconds)
+            _load_by_turns(group, homes, rounds * seconds)
+            lines += _compare(group)
+    return lines + _claimed_from_the_store(rounds, pending)
 
 
-def _compare(results: dict[str, list[Done]]) -> list[Line]:
-    (empty, plain), *others = results.items()
+def _load_by_turns(group: Sequence[Variant], homes: Sequence[Path], turns: int) -> None:
+    with ExitStack() as stack:
+        servers = [
+            stack.enter_context(running(variant.contender, home))
+            for variant, home in zip(group, homes, strict=True)
+        ]
+        for turn in range(turns):
+            first = turn * EVENTS_IN_A_SECOND
+            with signed_requests(EVENTS_IN_A_SECOND, first=first) as script:
+                for variant, home, server in zip(group, homes, servers, strict=True):
+                    variant.done.append(measure(variant.contender, server, home, script, 1))
+            told = (f"{variant.done[-1].per_second:.0f}" for variant in group)
+            print(f"backlog, turn {turn + 1}: {'  '.join(told)} /s", flush=True)
+        for variant, server in zip(group, servers, strict=True):
+            variant.ready_seconds.append(server.ready_seconds)
+            variant.resident_mb.append(server.resident_mb())
+
+
+def _compare(group: Sequence[Variant]) -> list[Line]:
+    empty, *others = group
+    plain = [done.per_second for done in empty.done]
+    plain_cpu = [done.cpu_us for done in empty.done]
     lines = [
-        Line(f"{empty}: done", median(done.per_second for done in plain), "/s"),
-        Line(f"{empty}: start to ready", median(done.ready_seconds for done in plain), "s"),
+        Line(f"{empty.name}: done", median(plain), "/s"),
+        Line(f"{empty.name}: start to ready", median(empty.ready_seconds), "s"),
     ]
-    for name, full in others:
-        rate = ratio([done.per_second for done in full], [done.per_second for done in plain])
-        cpu = ratio([done.cpu_us for done in full], [done.cpu_us for done in plain])
-        ready = median(done.ready_seconds for done in full)
+    for each in others:
+        rate = ratio([done.per_second for done in each.done], plain)
+        cpu = ratio([done.cpu_us for done in each.done], plain_cpu)
         lines += [
-            Line(f"{name}: done, of that", rate, at_least=AT_LEAST),
-            Line(f"{name}: CPU for each, of that", cpu),
-            Line(f"{name}: memory", max(done.resident_mb for done in full), "MB", at_most=250),
-            Line(f"{name}: start to ready", ready, "s", at_most=3),
+            Line(f"{each.name}: done, of that", rate, at_least=AT_LEAST),
+            Line(f"{each.name}: CPU for each event, of that", cpu),
+            Line(f"{each.name}: memory", max(each.resident_mb), "MB", at_most=250),
+            Line(f"{each.name}: start to ready", median(each.ready_seconds), "s", at_most=3),
         ]
     return lines
 
 
-def _filled(folder: Path, backlog: Backlog | None) -> Path | None:
-    """A file with this backlog."""
-    if backlog is None:
-        return None
-    file = Path(tempfile.mkdtemp(dir=folder), "clarihook.db")
-    fill(file, backlog)
-    return file
+def _home(folder: Path, backlog: Backlog | None) -> Path:
+    """A deployment's folder with this backlog in its file."""
+    home = Path(tempfile.mkdtemp(dir=folder))
+    if backlog is not None:
+        fill(_database(home), backlog)
+    return home
 
 
-@contextmanager
-def _home(file: Path | None) -> Iterator[Path]:
-    """A deployment's folder with a copy of the file."""
-    with tempfile.TemporaryDirectory() as folder:
-        home = Path(folder)
-        if file is not None:
-            (home / "data").mkdir()
-            shutil.copy(file, home / "data" / "clarihook.db")
-        yield home
+def _database(home: Path) -> Path:
+    return home / "data" / "clarihook.db"
 
 
 # -- what is due is claimed and handled -------------------------------------------------------
 
 
-def _drain(folder: Path, rounds: int, pending: int) -> list[Line]:
-    few = _filled(folder, Backlog(pending=2 * DRAINED, name=NOTHING_NAME))
-    many = _filled(folder, Backlog(pending=pending, name=NOTHING_NAME))
-    rates: dict[bool, list[float]] = {False: [], True: []}
-    waits: dict[bool, list[float]] = {False: [], True: []}
-    memory = ready = 0.0
-    for _ in range(rounds):
-        for is_full, file in ((False, few), (True, many)):
-            with _home(file) as home:
-                waits[is_full].append(asyncio.run(_claim_ms(home / "data" / "clarihook.db")))
-            with _home(file) as home, running(PLAIN, home) as server:
-                rates[is_full].append(_drain_rate(home))
-                if is_full:
-                    memory, ready = max(memory, server.resident_mb()), server.ready_seconds
+def _claimed_from_the_store(rounds: int, pending: int) -> list[Line]:
+    few, many = 2 * DRAINED, pending
+    rates: tuple[list[float], list[float]] = ([], [])
+    memory_mb, ready_seconds = [], []
+    with tempfile.TemporaryDirectory() as folder:
+        homes = [
+            _home(Path(folder), Backlog(pending=each, name=NOTHING_NAME)) for each in (few, many)
+        ]
+        for number in range(rounds):
+            for home, found in zip(homes, rates, strict=True):
+                with _copy(home) as copied, running(PLAIN, copied) as server:
+                    found.append(_drain_rate(copied))
+                    memory_mb.append(server.resident_mb())
+                    ready_seconds.append(server.ready_seconds)
+            print(f"backlog, drained {number + 1}: {rates[0][-1]:.0f}  {rates[1][-1]:.0f} /s",
+                  flush=True)  # fmt: skip
+        claim_ms = asyncio.run(_claim_ms([_database(home) for home in homes]))
     return [
-        Line(f"claim of {CLAIMS_AT_A_TIME}, {2 * DRAINED:,} wait", median(waits[False]), "ms"),
-        Line(f"claim of {CLAIMS_AT_A_TIME}, {pending:,} wait, of that",
-             ratio(waits[True], waits[False]), at_most=1.2),
-        Line(f"this handler's, due: done, {2 * DRAINED:,} wait", median(rates[False]), "/s"),
-        Line(f"this handler's, due: done, {pending:,} wait, of that",
-             ratio(rates[True], rates[False]), at_least=AT_LEAST),
-        Line("this handler's, due: memory", memory, "MB", at_most=250),
-        Line("this handler's, due: start to ready", ready, "s", at_most=3),
+        Line(f"claim of {CLAIMS_AT_A_TIME}, {few:,} wait", median(claim_ms[0]), "ms"),
+        Line(f"claim of {CLAIMS_AT_A_TIME}, {many:,} wait, of that",
+             ratio(claim_ms[1], claim_ms[0]), at_most=1.2),
+        Line(f"this handler's, due: done, {few:,} wait", median(rates[0]), "/s"),
+        Line(f"this handler's, due: done, {many:,} wait, of that",
+             ratio(rates[1], rates[0]), at_least=AT_LEAST),
+        Line("this handler's, due: memory", max(memory_mb), "MB", at_most=250),
+        Line("this handler's, due: start to ready", median(ready_seconds[1::2]), "s", at_most=3),
     ]  # fmt: skip
 
 
-async def _claim_ms(database: Path) -> float:
-    """The median time of a claim."""
-    store = SqliteStore(database)
-    await store.open()
-    took: list[float] = []
-    try:
+@contextmanager
+def _copy(home: Path) -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder:
+        copied = _database(Path(folder))
+        copied.parent.mkdir()
+        with _database(home).open("rb") as original, copied.open("wb") as copy:
+            shutil.copyfileobj(original, copy, 1 << 20)
+            # Else the server's first checkpoint would wait for the whole copy to be written.
+            os.fsync(copy.fileno())
+        yield Path(folder)
+
+
+async def _claim_ms(databases: Sequence[Path]) -> list[list[float]]:
+    """How long claims take, on each database by turns."""
+    took: list[list[float]] = [[] for _ in databases]
+    async with AsyncExitStack() as stack:
+        stores = [SqliteStore(database) for database in databases]
+        for store in stores:
+            await store.open()
+            stack.push_async_callback(store.close)
         for _ in range(CLAIM_ROUNDS):
             now_ms = int(time.time() * 1000)
-            begun = time.perf_counter()
-            claims = await store.claim({NOTHING_NAME: CLAIMS_AT_A_TIME}, now_ms=now_ms)
-            took.append((time.perf_counter() - begun) * 1000)
-            assert len(claims) == CLAIMS_AT_A_TIME, "more than enough wait"
-    finally:
-        await store.close()
-    return median(took)
+            for store, found in zip(stores, took, strict=True):
+                begun = time.perf_counter()
+                claims = await store.claim({NOTHING_NAME: CLAIMS_AT_A_TIME}, now_ms=now_ms)
+                found.append((time.perf_counter() - begun) * 1000)
+                assert len(claims) == CLAIMS_AT_A_TIME, "more than enough wait"
+    return took
 
 
 def _drain_rate(home: Path) -> float:
