@@ -6,7 +6,7 @@ import time
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NamedTuple
 
 import typer
 
@@ -15,7 +15,7 @@ from receiver.cli.output import print_json, print_line
 from receiver.cli.rejections import find_rejection
 from receiver.cli.secrets import resolve
 from receiver.cli.times import span_ms
-from receiver.diagnose import Examination, examine
+from receiver.diagnose import Captured, Examination, examine, from_curl, from_har
 from receiver.errors import UsageError
 from receiver.model import parse_headers
 from receiver.settings import Settings, load_settings
@@ -54,7 +54,16 @@ def check(
         typer.Option(help="… or a file with its headers: `Name: value` lines, or JSON, and"),
     ] = None,
     body_file: Annotated[
-        Path | None, typer.Option(help="a file with the exact bytes of its body.")
+        Path | None, typer.Option(help="a file with the exact bytes of its body, …")
+    ] = None,
+    curl: Annotated[
+        str | None, typer.Option(help="… or a curl command that sends it, @FILE with one, …")
+    ] = None,
+    har: Annotated[
+        Path | None, typer.Option(help="… or an HTTP archive (HAR), or one entry of one.")
+    ] = None,
+    entry: Annotated[
+        int | None, typer.Option(min=1, help="With --har: which entry, counted from 1.")
     ] = None,
     source: Annotated[
         str | None, typer.Option(help="Check it as this source: its scheme and secrets.")
@@ -67,7 +76,8 @@ def check(
         str | None, typer.Option(help="With --secret: only this scheme, not all of them.")
     ] = None,
     at: Annotated[
-        str | None, typer.Option(metavar="TIME", help="When it arrived; else now. As --since.")
+        str | None,
+        typer.Option(metavar="TIME", help="When it arrived; else as captured, or now. As --since."),
     ] = None,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
@@ -76,10 +86,18 @@ def check(
 
     The exit status is 0 if the signature is valid, else 1.
 
+    Example: clarihook signature check 12
+
     Example: clarihook signature check --headers-file h.txt --body-file b.json --secret env:SECRET
+
+    Example: clarihook signature check --curl @sent.sh --source claribi
+
+    Example: clarihook signature check --har session.har --entry 3 --secret file:secret.txt
     """
+    given = Given(rejection, headers_file, body_file, curl, har, entry)
+    given.check()
     settings = load_settings(home) if rejection is not None or secret is None else None
-    capture = _capture(settings, rejection, headers_file, body_file, at)
+    capture = _capture(settings, given, at)
     if secret is not None:
         secrets = [resolve("--secret", secret, home)]
         specs = [_spec(scheme)] if scheme else [_spec(name) for name in PRESETS if name in _NAMED]
@@ -123,29 +141,75 @@ def _source_name(settings: Settings, name: str | None) -> str:
     return name
 
 
-def _capture(
-    settings: Settings | None,
-    rejection: int | None,
-    headers_file: Path | None,
-    body_file: Path | None,
-    at: str | None,
-) -> Capture:
-    arrived_ms = span_ms(at, None)[0]
-    if rejection is not None:
-        assert settings is not None, "loaded for its database"
-        stored = asyncio.run(find_rejection(settings, rejection))
-        if len(stored.body) < stored.body_bytes:
+class Given(NamedTuple):
+    """Where the request is, as the options say."""
+
+    rejection: int | None
+    headers_file: Path | None
+    body_file: Path | None
+    curl: str | None
+    har: Path | None
+    entry: int | None
+
+    def check(self) -> None:
+        """Raises UsageError unless it is in exactly one place."""
+        files = self.headers_file is not None or self.body_file is not None
+        places = sum(
+            [self.rejection is not None, files, self.curl is not None, self.har is not None]
+        )
+        if places != 1 or (files and None in (self.headers_file, self.body_file)):
             raise UsageError(
-                f"of rejection {rejection} only {len(stored.body)} of {stored.body_bytes} bytes "
-                "were kept, so its signature can't be tried; capture it with --body-file"
+                "give the request in one way: a rejection's number, or --headers-file and "
+                "--body-file, or --curl, or --har"
             )
-        headers, when_ms = parse_headers(stored.headers), arrived_ms or stored.received_ms
-        return Capture(headers=headers, body=stored.body, at=when_ms / 1000, source=stored.source)
-    if headers_file is None or body_file is None:
-        raise UsageError("give a rejection's number, or --headers-file and --body-file")
-    text = _read(headers_file).decode("utf-8", errors="surrogateescape")
-    when = arrived_ms / 1000 if arrived_ms is not None else time.time()
-    return Capture(headers=_parse_headers(text), body=_read(body_file), at=when)
+        if self.entry is not None and self.har is None:
+            raise UsageError("--entry is for --har")
+
+
+def _capture(settings: Settings | None, given: Given, at: str | None) -> Capture:
+    arrived_ms = span_ms(at, None)[0]
+    if given.rejection is not None:
+        assert settings is not None, "loaded for its database"
+        return _refused(settings, given.rejection, arrived_ms)
+    captured = _captured(given)
+    when = captured.at if captured.at is not None else time.time()
+    if arrived_ms is not None:
+        when = arrived_ms / 1000
+    return Capture(headers=captured.headers, body=captured.body, at=when)
+
+
+def _refused(settings: Settings, number: int, arrived_ms: int | None) -> Capture:
+    stored = asyncio.run(find_rejection(settings, number))
+    if len(stored.body) < stored.body_bytes:
+        raise UsageError(
+            f"of rejection {number} only {len(stored.body)} of {stored.body_bytes} bytes "
+            "were kept, so its signature can't be tried; capture it with --body-file"
+        )
+    when_ms = stored.received_ms if arrived_ms is None else arrived_ms
+    headers = parse_headers(stored.headers)
+    return Capture(headers=headers, body=stored.body, at=when_ms / 1000, source=stored.source)
+
+
+def _captured(given: Given) -> Captured:
+    option, read = "--curl", _text
+    try:
+        if given.curl is not None:
+            is_file = given.curl.startswith("@")
+            command = read(Path(given.curl[1:])) if is_file else given.curl
+            return from_curl(command, lambda name: _read(Path(name)))
+        if given.har is not None:
+            option = "--har"
+            return from_har(read(given.har), given.entry)
+    except (ValueError, KeyError, TypeError) as error:
+        raise UsageError(f"{option}: {error}") from None
+    assert given.headers_file is not None, "checked"
+    assert given.body_file is not None, "checked"
+    headers = _parse_headers(read(given.headers_file))
+    return Captured(headers=headers, body=_read(given.body_file))
+
+
+def _text(path: Path) -> str:
+    return _read(path).decode("utf-8", errors="surrogateescape")
 
 
 def _read(path: Path) -> bytes:

@@ -1,6 +1,7 @@
 """`clarihook signature check` and `clarihook rejections`, from the shell."""
 
 import json
+import shlex
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -82,10 +83,61 @@ def test_a_refused_request_is_listed_shown_and_explained(deployment: Deployment)
     assert "1024 of " in deployment.call("rejections", "show", str(second["id"])).stdout
 
 
+def curl(scheme: str = "claribi", body: bytes = BODY) -> str:
+    """A command that sends a request that was signed just now."""
+    pairs = build_scheme(SchemeSpec(scheme=scheme), [SECRET]).sign(
+        BODY, message_id="msg_1", now=time.time()
+    )
+    headers = " ".join(f"-H {shlex.quote(f'{name}: {value}')}" for name, value in pairs)
+    return f"curl https://example.com/hook {headers} --data-raw {shlex.quote(body.decode())}"
+
+
+def test_a_curl_command_is_enough(deployment: Deployment) -> None:
+    valid = deployment.call("signature", "check", "--curl", curl())
+    assert (valid.returncode, valid.stdout) == (0, "valid: scheme claribi, secret 0\n")
+    (deployment.home / "sent.sh").write_text(curl(body=BODY + b"\n"))
+    file = f"@{deployment.home / 'sent.sh'}"
+    broken = deployment.call("signature", "check", "--curl", file)
+    assert broken.returncode == 1
+    assert "because  the body has a line break at its end that was not signed" in broken.stdout
+
+
+def test_an_archive_is_enough_and_knows_when_it_came(
+    deployment: Deployment, tmp_path: Path
+) -> None:
+    """An event that was accepted an hour ago, as `events export` writes it."""
+    other = Deployment(tmp_path / "other")
+    other.serve()
+    try:
+        other.send("a.b", "--count", "2")
+    finally:
+        other.stop()
+    file = tmp_path / "it.har"
+    assert other.call("events", "export", "-o", str(file)).returncode == 0
+    har = json.loads(file.read_text())
+    several = other.call("signature", "check", "--har", str(file))
+    assert (several.returncode, "those with a body are: 1, 2" in several.stderr) == (2, True)
+    found = other.call("signature", "check", "--har", str(file), "--entry", "2")
+    assert found.stdout == "valid: scheme claribi, secret 0\n"
+    late = other.json(
+        "signature", "check", "--har", str(file), "--entry", "2", "--at", "2020-01-01"
+    )
+    assert late["refusal"].startswith("too_new")
+    file.write_text(json.dumps(har["log"]["entries"][0]))
+    assert other.call("signature", "check", "--har", str(file)).returncode == 0
+
+
 @pytest.mark.parametrize(
     ("arguments", "text"),
     [
-        (["signature", "check"], "give a rejection's number, or --headers-file and --body-file"),
+        (["signature", "check"], "give the request in one way: a rejection's number, or --headers"),
+        (["signature", "check", "1", "--curl", "curl x"], "give the request in one way"),
+        (["signature", "check", "--body-file", "x"], "give the request in one way"),
+        (["signature", "check", "1", "--entry", "2"], "--entry is for --har"),
+        (["signature", "check", "--curl", "wget x"], "--curl: it does not begin with curl"),
+        (["signature", "check", "--curl", "curl -d 'x"], "--curl: a ' is not closed"),
+        (["signature", "check", "--curl", "@no"], "no can't be read"),
+        (["signature", "check", "--har", "no"], "no can't be read"),
         (["signature", "check", "99"], "there is no rejection 99 (any more)"),
         (["signature", "check", "--headers-file", "no", "--body-file", "no"], "no can't be read"),
         (["signature", "check", "1", "--source", "x"], "there is no source 'x'"),
