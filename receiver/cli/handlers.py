@@ -1,8 +1,6 @@
 """`clarihook handlers`: which there are, and what one of them does with an event."""
 
-import asyncio
 import json
-import sys
 import traceback
 from dataclasses import asdict
 from pathlib import Path
@@ -11,12 +9,12 @@ from typing import Annotated, Any
 import typer
 
 from receiver.cli.answers import api_answers, json_object
-from receiver.cli.deployment import find_event, find_handler, opened
+from receiver.cli.deployment import find_handler
+from receiver.cli.given import stored_or_body
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
 from receiver.cli.scaffold import new
 from receiver.errors import UsageError
-from receiver.model import Event
 from receiver.registry import Handler, Registry, load_handlers
 from receiver.retry import Backoff, RetryPolicy
 from receiver.settings import Settings, load_settings
@@ -93,7 +91,7 @@ def run(
     handler = find_handler(_load(settings), name)
     if (event is None) == (event_type is None):
         raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
-    given = _event(settings, event) if event is not None else event_type or ""
+    given = stored_or_body(settings, event) if event is not None else event_type or ""
     configure_logging(settings.log.level, settings.log.format)
     result = run_handler(
         handler,
@@ -130,24 +128,6 @@ def run(
         if result.outcome == "failed" and result.error is not None:
             print_error(_trace(result.error, handler.file))
         raise typer.Exit(1)
-
-
-def _event(settings: Settings, text: str) -> Event | bytes:
-    """The stored event, or the body that a file has. Raises UsageError."""
-    if text == "-":
-        return sys.stdin.buffer.read()
-    path = Path(text)
-    if not path.is_file() and (text.startswith("evt_") or not path.suffix):
-        return asyncio.run(_stored(settings, text))
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"{text} can't be read: {error.strerror}") from None
-
-
-async def _stored(settings: Settings, text: str) -> Event:
-    async with opened(settings, "reader") as store:
-        return await find_event(store, text)
 
 
 def _load(settings: Settings) -> Registry:

@@ -47,6 +47,22 @@ class Routed(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """What one route says of an event, and why."""
+
+    number: int
+    """Its place in the settings, counted from 1."""
+    settings: RouteSettings
+    refusal: str | None = None
+    """Why it says nothing; None if it speaks."""
+    is_for_event: bool = True
+    """Whether the event is of its types and its source."""
+    messages: tuple[Message, ...] = ()
+    notes: tuple[str, ...] = ()
+    """What it says otherwise than it should, and why."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class _Route:
     number: int
     settings: RouteSettings
@@ -71,22 +87,26 @@ class RouteTable:
         messages: list[Message] = []
         notes: list[str] = []
         for route in self._routes:
-            if not _is_for(route, event.source, event.type):
-                continue
-            if (refusal := _refusal(route, event)) is not None:
-                notes.append(f"route {route.number}: {refusal}")
-                continue
-            values = {"event": event.json, "source": event.source,
-                      "received_at": event.received_at, "event_id": event.id}  # fmt: skip
-            title, note = _render(route.title, values, plain=event.type)
-            notes += [f"route {route.number}: its title {note}"] if note else []
-            body, note = _render(route.body, values, plain=_listing(event.json))
-            notes += [f"route {route.number}: its body {note}"] if note else []
-            messages += [
-                Message(channel=channel, title=title, body=body, severity=route.settings.severity)
-                for channel in route.settings.notify
-            ]
+            if _is_for(route, event.source, event.type):
+                verdict = _judge(route, event)
+                said = verdict.notes if verdict.refusal is None else (verdict.refusal,)
+                notes += [f"route {verdict.number}: {note}" for note in said]
+                messages += verdict.messages
         return Routed(tuple(messages), tuple(notes))
+
+    def explain(self, event: Event) -> tuple[Verdict, ...]:
+        """What each route says of an event, or why it says nothing: `route`, rule by rule."""
+        return tuple(
+            _judge(route, event)
+            if (elsewhere := _why_not_for(route, event)) is None
+            else Verdict(
+                number=route.number,
+                settings=route.settings,
+                refusal=elsewhere,
+                is_for_event=False,
+            )
+            for route in self._routes
+        )
 
 
 def _compile(number: int, settings: RouteSettings) -> _Route:
@@ -111,13 +131,37 @@ def _compile(number: int, settings: RouteSettings) -> _Route:
 
 
 def _is_for(route: _Route, source: str, event_type: str) -> bool:
-    return route.settings.source in (None, source) and route.fits(event_type)
+    return route.settings.source in (None, source) and bool(route.fits(event_type))
 
 
-def _refusal(route: _Route, event: Event) -> str | None:
-    """Why the route says nothing; None if it speaks."""
+def _why_not_for(route: _Route, event: Event) -> str | None:
+    """Why it is not for the event's source and type, in the order in which that is looked at."""
+    if route.settings.source not in (None, event.source):
+        return f'it is for the source "{route.settings.source}", not "{event.source}"'
+    if not route.fits(event.type):
+        return f'its match "{route.settings.match}" does not fit the type "{event.type}"'
+    return None
+
+
+def _judge(route: _Route, event: Event) -> Verdict:
+    """What a route says of an event that is of its types and its source."""
     refusal = None if route.condition is None else route.condition.refusal(event)
-    return None if refusal is None else f"`when` {refusal}"
+    if refusal is not None:
+        return Verdict(number=route.number, settings=route.settings, refusal=f"`when` {refusal}")
+    values = {"event": event.json, "source": event.source,
+              "received_at": event.received_at, "event_id": event.id}  # fmt: skip
+    title, title_note = _render(route.title, values, plain=event.type)
+    body, body_note = _render(route.body, values, plain=_listing(event.json))
+    notes = (("its title", title_note), ("its body", body_note))
+    return Verdict(
+        number=route.number,
+        settings=route.settings,
+        messages=tuple(
+            Message(channel=channel, title=title, body=body, severity=route.settings.severity)
+            for channel in route.settings.notify
+        ),
+        notes=tuple(f"{part} {note}" for part, note in notes if note),
+    )
 
 
 def _render(template: Any, values: Mapping[str, Any], *, plain: str) -> tuple[str, str]:

@@ -1,8 +1,12 @@
 """Routes: which events they speak of, and what is kept about those that they pass over."""
 
+import json
+from dataclasses import replace
 from datetime import UTC, datetime
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from receiver.model import Event, EventId
 from receiver.notify.routes import RouteTable
@@ -43,3 +47,41 @@ def test_a_route_that_says_nothing_says_why(body: bytes, note: str) -> None:
     assert routed.messages == ()
     assert len(routed.notes) == 1
     assert routed.notes[0].startswith(note)
+
+
+SOURCES = ["claribi", "github"]
+TYPES = ["billing.credits_low", "billing.paid", "report.generated"]
+ROUTE = st.builds(
+    RouteSettings,
+    match=st.sampled_from(["*", "billing.*", "report.generated", "nothing"]),
+    source=st.sampled_from([None, *SOURCES]),
+    when=st.sampled_from([None, "event.data.remaining < 100", "source == 'github'", "1"]),
+    notify=st.lists(st.sampled_from(["ops", "finance"]), min_size=1, unique=True).map(tuple),
+    title=st.sampled_from([None, "{{ event.data.remaining }} left", "{{ event.missing.deep }}"]),
+)
+
+
+@settings(max_examples=100, deadline=None)
+@given(
+    routes=st.lists(ROUTE, max_size=4),
+    kind=st.sampled_from(TYPES),
+    source=st.sampled_from(SOURCES),
+    data=st.dictionaries(st.just("remaining"), st.integers(0, 200) | st.text(max_size=3)),
+)
+def test_what_is_explained_is_what_is_said(
+    routes: list[RouteSettings], kind: str, source: str, data: dict[str, object]
+) -> None:
+    """For any event and any routes, the dry run and the real one agree."""
+    table = RouteTable(routes)
+    one = replace(event(json.dumps({"data": data}).encode()), type=kind, source=source)
+    verdicts, routed = table.explain(one), table.route(one)
+    assert len(verdicts) == len(routes)
+    assert tuple(m for verdict in verdicts for m in verdict.messages) == routed.messages
+    assert table.matches(source, kind) == any(verdict.is_for_event for verdict in verdicts)
+    said = [
+        f"route {verdict.number}: {note}"
+        for verdict in verdicts
+        if verdict.is_for_event
+        for note in ([verdict.refusal] if verdict.refusal else verdict.notes)
+    ]
+    assert tuple(said) == routed.notes

@@ -1,0 +1,147 @@
+"""`clarihook route`: what the settings would say of an event, rule by rule. Nothing is sent."""
+
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from receiver.cli.answers import json_object
+from receiver.cli.given import stored_or_body
+from receiver.cli.options import HERE, HomeOption, JsonOption
+from receiver.cli.output import print_json, print_line
+from receiver.errors import PayloadError, UsageError
+from receiver.model import Event
+from receiver.payload import parse_object
+from receiver.settings import Settings, load_settings
+from receiver.settings.problems import name_hint
+
+if TYPE_CHECKING:
+    from receiver.notify import Notifier
+    from receiver.notify.routes import Verdict
+
+
+def route(
+    event: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[EVENT]",
+            help="A stored event's id, or a file with a webhook's body; - is stdin.",
+        ),
+    ] = None,
+    *,
+    event_type: Annotated[
+        str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
+    ] = None,
+    data: Annotated[str | None, typer.Option(help="… and its data, as a JSON object.")] = None,
+    source: Annotated[
+        str | None, typer.Option(help="The source it would come from; the only one by default.")
+    ] = None,
+    home: HomeOption = HERE,
+    as_json: JsonOption = False,
+) -> None:
+    """Explain which routes an event takes and why not the others, and show what they would say.
+
+    It uses what a server uses, but nothing is sent and nothing is stored. Handlers are named, not
+    run: `clarihook handlers run` does that.
+
+    Example: clarihook route event.json
+
+    Example: clarihook route --type billing.credits_low --data '{"remaining": 50}'
+    """
+    # Slow to import, and the command may end before it needs them.
+    from receiver.engine import load_registry  # noqa: PLC0415
+    from receiver.notify import Notifier  # noqa: PLC0415
+    from receiver.notify.routes import RouteTable  # noqa: PLC0415
+
+    settings = load_settings(home)
+    given = _given(settings, event, event_type, data, source)
+    verdicts = RouteTable(settings.routes).explain(given)
+    notifier = Notifier.from_settings(settings.channels, home=settings.home)
+    handlers = [handler.name for handler in load_registry(settings).matching(given.type)]
+    document = {
+        "event": {"type": given.type, "source": given.source},
+        "handlers": handlers,
+        "routes": [_row(verdict, notifier) for verdict in verdicts],
+    }
+    if as_json:
+        print_json(document)
+    else:
+        _print(document)
+
+
+def _given(
+    settings: Settings, event: str | None, event_type: str | None, data: str | None,
+    source: str | None,
+) -> Event:  # fmt: skip
+    """The event that the command line means. Raises UsageError."""
+    from receiver.testing.events import make_event  # noqa: PLC0415 - slow
+
+    if (event is None) == (event_type is None):
+        raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
+    if event is None:
+        assert event_type is not None, "one of the two is there"
+        made = make_event(event_type, json_object("--data", data) if data is not None else None)
+        return replace(made, source=_source(settings, source))
+    if data is not None:
+        raise UsageError("--data goes with --type")
+    given = stored_or_body(settings, event)
+    if isinstance(given, Event):
+        return given if source is None else replace(given, source=_source(settings, source))
+    try:
+        parse_object(given)
+    except PayloadError as error:
+        raise UsageError(f"{event} holds no event: {error}") from None
+    return replace(make_event(given), source=_source(settings, source))
+
+
+def _source(settings: Settings, name: str | None) -> str:
+    if name is None:
+        return next(iter(settings.sources)) if len(settings.sources) == 1 else "claribi"
+    if name not in settings.sources:
+        raise UsageError(f'there is no source "{name}"; {name_hint(name, settings.sources)}')
+    return name
+
+
+def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
+    settings = verdict.settings
+    return {
+        "number": verdict.number,
+        "match": settings.match,
+        "source": settings.source,
+        "when": settings.when,
+        "takes": verdict.refusal is None,
+        "why_not": verdict.refusal,
+        "notes": list(verdict.notes),
+        "messages": [
+            {
+                "channel": message.channel,
+                "severity": message.severity,
+                "title": message.title,
+                "body": message.body,
+                "targets": list(notifier.targets(message.channel)),
+            }
+            for message in verdict.messages
+        ],
+    }
+
+
+def _print(document: dict[str, Any]) -> None:
+    event = document["event"]
+    print_line(f"{event['type']} from {event['source']}", "bold")
+    print_line(f"handlers: {', '.join(document['handlers']) or 'none'}")
+    if not document["routes"]:
+        print_line("routes: none in the settings")
+    for row in document["routes"]:
+        when = f" when {row['when']}" if row["when"] else ""
+        if not row["takes"]:
+            print_line(f"route {row['number']}: {row['match']}{when}: no, {row['why_not']}", "dim")
+            continue
+        print_line(f"route {row['number']}: {row['match']}{when}: yes", "green")
+        for note in row["notes"]:
+            print_line(f"  note: {note}", "yellow")
+        for message in row["messages"]:
+            targets = ", ".join(message["targets"])
+            print_line(f"  {message['channel']} ({targets}), {message['severity']}:")
+            print_line(f"    {message['title']}", "bold")
+            for line in message["body"].splitlines():
+                print_line(f"    {line}")
