@@ -129,8 +129,9 @@ class Watchdog:
     def start(self) -> None:
         """Watch the running loop, which is this thread's."""
         self._loop = asyncio.get_running_loop()
+        thread = threading.get_ident()
         watch = threading.Thread(
-            target=self._watch, args=(threading.get_ident(),), name="loop-watchdog", daemon=True
+            target=self._watch, args=(thread, _cpu_clock(thread)), name="loop-watchdog", daemon=True
         )
         watch.start()
 
@@ -159,15 +160,19 @@ class Watchdog:
 
     # -- on the thread --------------------------------------------------------------------------
 
-    def _watch(self, thread: int) -> None:
-        while not self._is_over:
+    def _watch(self, thread: int, cpu_of: Callable[[], float]) -> None:
+        while True:
             self._wake.wait()
             self._wake.clear()
-            self._look(thread)
+            if self._is_over:
+                return
+            try:
+                self._look(thread, cpu_of)
+            except OSError:  # the clock of a thread that has ended, and its loop with it
+                return
 
-    def _look(self, thread: int) -> None:
+    def _look(self, thread: int, cpu_of: Callable[[], float]) -> None:
         """Look every tick, until no handler runs."""
-        cpu_of = _cpu_clock(thread)
         clock, cpu = time.monotonic(), cpu_of()
         block: _Block | None = None
         while True:

@@ -203,3 +203,26 @@ async def test_it_sleeps_while_no_handler_runs(
         await asyncio.sleep(4 * watchdog_module.TICK_SECONDS)
         assert len(asked) == before
     assert "loop-watchdog" not in [each.name for each in threading.enumerate() if not each.daemon]
+
+
+def test_it_ends_with_the_loops_thread() -> None:
+    """As of a server inside another program: stopped, or not even that."""
+
+    def watchers() -> list[threading.Thread]:
+        return [each for each in threading.enumerate() if each.name == "loop-watchdog"]
+
+    async def run(watchdog: Watchdog, stops: bool) -> None:
+        watchdog.start()
+        watchdog.begin()
+        if stops:
+            watchdog.stop()
+
+    before = watchers()
+    for stops in (True, False):
+        thread = threading.Thread(target=lambda stops=stops: asyncio.run(run(Watchdog([]), stops)))
+        thread.start()
+        thread.join(10)
+    for each in watchers():
+        if each not in before:
+            each.join(10)
+            assert not each.is_alive()
