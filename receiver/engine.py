@@ -13,6 +13,7 @@ from pydantic import SecretStr
 
 from receiver.dispatch import Dispatcher, Lane
 from receiver.dispatch.circuit import CircuitRules
+from receiver.dispatch.dead import tell_of_dead
 from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.policies import NOTHING_SET, HandlerPolicies
@@ -134,6 +135,9 @@ class Engine:
             lane=self.dispatcher.lane,
             stand_ins=sorted({problem.stand_in for problem in registry.problems}),
         )
+        store.on_dead = tell_of_dead(self.planner)
+        if settings.dispatch.enabled:
+            store.on_dead_told = self.dispatcher.expect
         self.intake = DispatchIntake(
             store,
             self.planner,

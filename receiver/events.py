@@ -5,6 +5,8 @@ Source: the vendor's API reference, section "Webhooks". It gives the envelope an
 our reading of likely names: every field is optional, one that came in another shape reads as
 None, and whatever else came is kept (`data.get("name")`, `data.model_extra`). The raw payload is
 always in `ctx.event.json`.
+
+Below them stands what clarihook itself tells: `DeliveryDead`.
 """
 
 from datetime import UTC, datetime
@@ -23,6 +25,8 @@ from pydantic import (
     ValidatorFunctionWrapHandler,
     WrapValidator,
 )
+
+from receiver.model import DeliveryKind
 
 T = TypeVar("T")
 
@@ -205,3 +209,31 @@ MODELS: dict[str, type[ClariBIEvent]] = {
     "billing.credits_low": CreditsLow,
 }
 """Every event that the reference names; any other type is a `ClariBIEvent`."""
+
+
+class DeliveryDeadData(EventData):
+    """The delivery that is dead, and why. No payload and no secret."""
+
+    delivery_id: str
+    """As commands take it: `dlv_…`."""
+    kind: DeliveryKind
+    name: str
+    """The handler's name, or the target's: `ops/1-slack`."""
+    event_id: str
+    """The event that the delivery was for."""
+    event_type: str
+    source: str
+    attempts: int
+    reason: str | None
+    error_class: str | None
+    error: str | None
+    """What its last attempt ended with, secrets masked."""
+    channel: str | None
+    """Of the message that a target did not take; None for a handler's delivery."""
+
+
+class DeliveryDead(ClariBIEvent):
+    """A delivery is dead. Raised by clarihook itself, with the source `clarihook`."""
+
+    event: Literal["clarihook.delivery.dead"]
+    data: DeliveryDeadData

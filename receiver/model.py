@@ -16,6 +16,20 @@ DeliveryId = NewType("DeliveryId", int)
 
 DeliveryKind = Literal["handler", "target"]
 
+INTERNAL_SOURCE = "clarihook"
+"""The source of the events that clarihook itself raises; no configured one may be named so."""
+INTERNAL_PREFIX = "clarihook."
+"""What the types of such events begin with; no sender's may."""
+
+
+def is_internal(source: str, event_type: str) -> bool:
+    """Whether clarihook itself raised an event.
+
+    >>> is_internal("clarihook", "clarihook.delivery.dead"), is_internal("shop", "clarihook.x")
+    (True, False)
+    """
+    return source == INTERNAL_SOURCE and event_type.startswith(INTERNAL_PREFIX)
+
 
 class State(StrEnum):
     """Where a delivery is. Each member says who moves it next."""

@@ -11,6 +11,7 @@ from typing import Any
 from pydantic_core import from_json
 
 from receiver.errors import PayloadError
+from receiver.model import INTERNAL_PREFIX
 
 MAX_DEPTH = 64
 MAX_TYPE_LENGTH = 255
@@ -96,4 +97,6 @@ def check_type(value: Any, place: str) -> str:
         raise PayloadError(f"the event type is longer than {MAX_TYPE_LENGTH} characters")
     if not value.isprintable():
         raise PayloadError("the event type has characters that can't be printed")
+    if value.startswith(INTERNAL_PREFIX):
+        raise PayloadError(f"event types that begin with {INTERNAL_PREFIX} are clarihook's own")
     return value

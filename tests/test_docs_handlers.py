@@ -85,5 +85,5 @@ def test_everything_that_a_context_has_is_in_the_table() -> None:
 
 
 def test_every_event_model_is_named() -> None:
-    for model in (*events.MODELS.values(), events.ClariBIEvent):
+    for model in (*events.MODELS.values(), events.ClariBIEvent, events.DeliveryDead):
         assert f"`{model.__name__}`" in TEXT

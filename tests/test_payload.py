@@ -181,6 +181,8 @@ def test_reading_a_pointer_is_total(value: Any, pointer: str) -> None:
         ("a\u202eb", "can't be printed"),
         ("a\u2028b", "can't be printed"),
         ("a\0", "can't be printed"),
+        ("clarihook.delivery.dead", "are clarihook's own"),
+        ("clarihook.", "are clarihook's own"),
     ],
 )
 def test_what_can_be_no_event_type(value: object, said: str) -> None:

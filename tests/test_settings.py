@@ -349,6 +349,7 @@ when = "event.data <"
             ({"sources": {"a": {**SOURCE, "scheme": "md5"}}}, "sources.a.scheme: must be 'sta"),
             ({"sources": {"a": {**SOURCE, "dedupe": "id"}}}, 'sources.a.dedupe: write "header'),
             ({"sources": {"a": {**SOURCE, "type": "event"}}}, 'sources.a.type: write "header'),
+            ({"sources": {"clarihook": SOURCE}}, "sources.clarihook: is the source of clarihook's"),
             ({"sources": {"A b": SOURCE}}, "sources.A b: is no name; use a-z"),
             ({"claribi": {"base_url": "claribi.com"}}, "claribi.base_url: must be an http"),
             ({"claribi": {"email": "a@b.c"}}, "claribi.email: needs claribi.password as well"),
@@ -374,6 +375,12 @@ when = "event.data <"
     )
     def test_meaning_is_checked(self, data: dict[str, Any], expected: str) -> None:
         assert any(expected in line for line in problems_of(data)), problems_of(data)
+
+    def test_a_route_may_be_for_clarihooks_own_events(self) -> None:
+        channels = {"ops": {"urls": "file://x"}}
+        route = {"match": "clarihook.*", "source": "clarihook", "notify": "ops"}
+        settings = Settings.from_dict({"channels": channels, "routes": [route]})
+        assert settings.routes[0].source == "clarihook"
 
     def test_both_ways_to_log_in_are_one_too_many(self) -> None:
         claribi = {"api_key": "k", "email": "a@b.c", "password": "p"}

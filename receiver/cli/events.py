@@ -18,7 +18,7 @@ from receiver.cli.tail import tail
 from receiver.cli.times import SinceOption, UntilOption, shown
 from receiver.cli.transfer import export, import_
 from receiver.cli.tree import Story, print_stories, states_line, tell
-from receiver.model import Event
+from receiver.model import Event, is_internal
 from receiver.settings import Settings, load_settings
 from receiver.store.base import EventFilter
 
@@ -115,6 +115,8 @@ async def _show(settings: Settings, text: str) -> tuple[Event, list[Story]]:
 def _print_event(event: Event) -> None:
     print_line(event.id, "bold")
     proof = "unsigned" if event.secret_index is None else f"secret {event.secret_index}"
+    if is_internal(event.source, event.type):
+        proof = "nobody: clarihook itself raised it"
     facts = {
         "type": event.type,
         "source": event.source,

@@ -140,6 +140,11 @@ class Dispatcher:
         """There is new work in the store."""
         self._wake.set()
 
+    def expect(self, deliveries: int) -> None:
+        """So many more wait in the store by now."""
+        self.backlog += deliveries
+        self._wake.set()
+
     # -- stopping -----------------------------------------------------------------------------
 
     async def _take_no_more(self) -> None:

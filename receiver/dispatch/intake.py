@@ -129,8 +129,7 @@ class DispatchIntake:
     @staticmethod
     def _announce(dispatcher: Dispatcher, count: int, recorded: Recorded | None) -> None:
         if recorded is not None and not recorded.is_duplicate:
-            dispatcher.backlog += count
-            dispatcher.wake()
+            dispatcher.expect(count)
 
     @staticmethod
     def _hand_over(

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address
 from typing import Any
 
+from receiver.model import INTERNAL_SOURCE
 from receiver.settings.problems import KeyPath, Problem, name_hint
 from receiver.settings.retrying import check_retries
 
@@ -90,6 +91,8 @@ def _check_source(
     name: str, source: Mapping[str, Any], data: Mapping[str, Any]
 ) -> Iterator[Problem]:
     path: KeyPath = ("sources", name)
+    if name == INTERNAL_SOURCE:
+        yield Problem(path, "is the source of clarihook's own events; give it another name")
     if source.get("scheme") != "none":
         if not source.get("secrets"):
             variable = f"CLARIHOOK_SOURCES__{name.upper().replace('-', '_')}__SECRETS"
@@ -118,7 +121,7 @@ def _check_route(
     path: KeyPath, route: Mapping[str, Any], sources: Mapping[str, Any], channels: Mapping[str, Any]
 ) -> Iterator[Problem]:
     source = route.get("source")
-    if isinstance(source, str) and source not in sources:
+    if isinstance(source, str) and source not in sources and source != INTERNAL_SOURCE:
         hint = name_hint(source, sources)
         yield Problem((*path, "source"), f'there is no source "{source}"; {hint}')
     notify = route.get("notify")

@@ -13,6 +13,7 @@ from receiver.model import (
     Attempt,
     Delivery,
     DeliveryId,
+    DeliveryKind,
     Event,
     EventId,
     Message,
@@ -74,6 +75,28 @@ class Finish(NamedTuple):
     """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
     deliveries: tuple[NewDelivery, ...] = ()
     """More work on the same event, for handlers."""
+
+
+class DeadDelivery(NamedTuple):
+    """What is told of a delivery that has just become dead."""
+
+    delivery_id: DeliveryId
+    kind: DeliveryKind
+    name: str
+    event_id: EventId
+    event_type: str
+    source: str
+    attempts: int
+    reason: str | None
+    error_class: str | None
+    """Of its last attempt, as is `error`."""
+    error: str | None
+    channel: str | None
+    """Of the message that a target's delivery carries; None for a handler's."""
+
+
+OnDead = Callable[[DeadDelivery], tuple[NewEvent, Sequence[NewDelivery]] | None]
+"""The event that tells of a dead delivery, with its deliveries; None to tell nobody."""
 
 
 class Claim(NamedTuple):
@@ -219,6 +242,13 @@ class Store(Protocol):
 
     Any call that writes may raise `StoreUnavailable`: then nothing of it was stored.
     """
+
+    on_dead: OnDead | None
+    """Asked, on the writer's thread, for the event that tells of a delivery that becomes dead,
+    however it does: it is stored in that same transaction. Pure. Not asked for what a quiet
+    replay made."""
+    on_dead_told: Callable[[int], None] | None
+    """Called on the loop after such a commit, with how many deliveries those events have."""
 
     async def open(self) -> None:
         """Open, bring the schema up to date and, as the owner, take up what a dead one left.

@@ -12,6 +12,7 @@ from itertools import chain
 from receiver.errors import LeaseLost, StoreError, StoreUnavailable
 from receiver.model import State
 from receiver.store.base import Finish, Recorded
+from receiver.store.dead_events import DeadEvents
 from receiver.store.driver import sqlite3
 from receiver.store.finishing import Finisher
 from receiver.store.opening import BUSY_TIMEOUT_SECONDS
@@ -56,11 +57,13 @@ class BatchWriter:
         queries: Queries,
         *,
         finisher: Finisher,
+        dead_events: DeadEvents,
         on_fatal: Callable[[BaseException], None],
     ) -> None:
         self._db = connection
         self._q = queries
         self._finisher = finisher
+        self._dead_events = dead_events
         self._on_fatal = on_fatal
         self._failed: BaseException | None = None
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
@@ -162,10 +165,12 @@ class BatchWriter:
             # A turn of a key may change none, or two, which would hide that.
             self._find_duplicates(records)
             self._find_lost(successes)
+        self._dead_events.begin()
         for other in others:
             self._apply_other(other)
         if not is_alone:
             self._db.execute("COMMIT")
+            self._dead_events.committed()
 
     def _rows(
         self, records: Sequence[RecordOperation], successes: Sequence[FinishOperation]

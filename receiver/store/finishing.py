@@ -5,6 +5,7 @@ from collections.abc import Callable
 
 from receiver.model import State
 from receiver.store.base import Finish, StagedMessage
+from receiver.store.dead_events import DeadEvents
 from receiver.store.driver import sqlite3
 from receiver.store.queries import Queries
 
@@ -19,10 +20,12 @@ class Finisher:
         *,
         worker: Callable[[], int],
         next_number: Callable[[], int],
+        dead_events: DeadEvents,
     ) -> None:
         self._db = connection
         self._q = queries
         self._next_number = next_number
+        self._dead_events = dead_events
         self.worker = worker
         """This process's number among the workers."""
 
@@ -42,6 +45,8 @@ class Finisher:
         )  # fmt: skip
         if finish.state is State.SUCCEEDED:
             self._keep_what_was_staged(finish, now)
+        elif finish.state is State.DEAD:
+            self._dead_events.tell_of(self._db, finish.delivery_id)
         if finish.key is not None:
             self._pass_turn(finish.delivery_id, now)
         return True

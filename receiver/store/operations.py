@@ -1,15 +1,48 @@
 """What callers hand to the writer thread, one class per kind of change."""
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
-from receiver.model import NewEvent
+from receiver.model import DeliveryId, NewDelivery, NewEvent
 from receiver.store.base import Finish, Recorded
 from receiver.store.driver import sqlite3
 
 BatchRow = tuple[Any, ...]
 """A row of the view `batch`: the operation's name, an id and nine values (`queries.sql`)."""
+
+
+def rows_of(
+    event: NewEvent,
+    deliveries: Sequence[NewDelivery],
+    next_number: Callable[[], int],
+    *,
+    claimed_by: int = 0,
+) -> tuple[list[BatchRow], Recorded]:
+    """An event and its deliveries as rows, and what its caller gets if it is no duplicate.
+
+    With `claimed_by` the deliveries are that worker's, at their first attempt.
+    """
+    seq, now = next_number(), event.received_ms
+    # `batch_view` in queries.sql says what stands for NULL, and why not None and bytes.
+    rows: list[BatchRow] = [
+        ("event", seq, event.id, event.source, event.type, now, bytearray(event.body),
+         event.headers, event.message_id or "",
+         -1 if event.secret_index is None else event.secret_index,
+         bytearray(event.dedupe_key))
+    ]  # fmt: skip
+    attempts, started = (1, now) if claimed_by else (0, 0)
+    ids: list[DeliveryId] = []
+    for new in deliveries:
+        delivery_id = DeliveryId(next_number())
+        ids.append(delivery_id)
+        steps_aside = new.steps_aside and new.key is not None
+        rows.append(("aside" if steps_aside else "delivery", delivery_id, seq, new.kind,
+                     new.name, attempts, new.max_attempts, new.key or "", now, started,
+                     claimed_by))  # fmt: skip
+        if steps_aside:
+            rows.append(("turn", 0, 0, 0, new.name, 0, 0, new.key, now, 0, 0))
+    return rows, Recorded(event.id, False, seq, ids)
 
 
 class Awaited:

@@ -265,6 +265,28 @@ VALUES (
     EXISTS (SELECT 1 FROM attempts WHERE delivery_id = ?1 AND outcome = 'unknown')
 )
 
+-- name: dead_delivery
+-- What is told of it; nothing if a quiet replay made it.
+SELECT
+    deliveries.id,
+    deliveries.kind,
+    deliveries.name,
+    events.id,
+    events.type,
+    events.source,
+    deliveries.attempts,
+    deliveries.reason,
+    attempts.error_class,
+    attempts.error,
+    messages.channel
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq
+LEFT JOIN attempts
+    ON attempts.delivery_id = deliveries.id AND attempts.number = deliveries.attempts
+LEFT JOIN messages ON messages.id = deliveries.message_id
+LEFT JOIN replays ON replays.id = deliveries.replay_id
+WHERE deliveries.id = ? AND coalesce(replays.is_quiet, 0) = 0
+
 -- name: insert_message
 INSERT INTO messages (delivery_id, channel, title, body, severity, format)
 VALUES (?, ?, ?, ?, ?, ?)

@@ -7,6 +7,7 @@ or change them. A *reader* only looks.
 """
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,15 +21,16 @@ from receiver.errors import StoreError, StoreLocked
 from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
 from receiver.store import changes, pruning
 from receiver.store.alive import LifeLock
-from receiver.store.base import Claim, Finish, OpenCircuit, Recorded, Rejection
+from receiver.store.base import Claim, Finish, OnDead, OpenCircuit, Recorded, Rejection
 from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims, take_lane
+from receiver.store.dead_events import DeadEvents
 from receiver.store.driver import sqlite3
 from receiver.store.files import OWNER_PATIENCE_SECONDS, OwnerLock, create_private
 from receiver.store.finishing import Finisher
 from receiver.store.ids import Numbers, first_id_at
 from receiver.store.opening import check_readable, connect_reader, connect_writer, explain_open
-from receiver.store.operations import BatchRow, CallOperation, FinishOperation, RecordOperation
+from receiver.store.operations import CallOperation, FinishOperation, RecordOperation, rows_of
 from receiver.store.ownership import already_served
 from receiver.store.queries import Queries
 from receiver.store.reads import SqliteReads
@@ -62,6 +64,8 @@ class SqliteStore(SqliteReads):
         self._lease_seconds = lease_seconds
         self.on_fatal: Callable[[BaseException], None] | None = None
         """Called on the loop when the disk fails so that nothing can be trusted any more."""
+        self.on_dead: OnDead | None = None
+        self.on_dead_told: Callable[[int], None] | None = None
         self._queries = Queries.load("queries.sql")
         self._lock = OwnerLock(path)
         self._life = LifeLock(self._lock.path)
@@ -93,7 +97,6 @@ class SqliteStore(SqliteReads):
             await self.close()
             raise
         self._numbers = Numbers(number)
-        self._writers_numbers = Numbers(number, even=False)
 
     def _open_writer(self) -> GroupWriter:
         try:
@@ -104,15 +107,28 @@ class SqliteStore(SqliteReads):
         self._connection = connect_writer(self.path, may_migrate=has_lock)
         if self._may_share:
             self._lock.release()  # it kept a server from starting while the schema changed
-        self._leases = Leases(self._queries, self._life, lease_seconds=self._lease_seconds)
+        dead_events = DeadEvents(
+            self._queries,
+            on_dead=lambda: self.on_dead,
+            next_number=self._next_number,
+            told=self._tell_of_dead,
+        )
+        self._leases = Leases(
+            self._queries, self._life, dead_events.tell_of, lease_seconds=self._lease_seconds
+        )
         finisher = Finisher(
             self._connection,
             self._queries,
             worker=lambda: self.worker_id,
             next_number=self._next_number,
+            dead_events=dead_events,
         )
         batches = BatchWriter(
-            self._connection, self._queries, finisher=finisher, on_fatal=self._fatal
+            self._connection,
+            self._queries,
+            finisher=finisher,
+            dead_events=dead_events,
+            on_fatal=self._fatal,
         )
         self._writer = GroupWriter(batches.apply, name="store-writer")
         return self._writer
@@ -140,9 +156,10 @@ class SqliteStore(SqliteReads):
     def _take_part(self, db: "sqlite3.Connection") -> int:
         """Become a worker, as the owner; the number that keeps our ids apart from others'."""
         assert self._leases is not None, "whoever writes has leases"
-        if self.role == "guest":
-            return self._leases.draw_number(db)
-        number = self._leases.register(db)
+        is_guest = self.role == "guest"
+        number = self._leases.draw_number(db) if is_guest else self._leases.register(db)
+        # Before the rescue: what it finds dead is told by events, which have numbers.
+        self._writers_numbers = Numbers(number, even=False)
         if self.role == "owner":
             self._leases.rescue_as_owner(db)
         return number
@@ -175,6 +192,12 @@ class SqliteStore(SqliteReads):
         """For the writer's thread alone; `_numbers` is the loop's."""
         return self._writers_numbers.next()
 
+    def _tell_of_dead(self, deliveries: int) -> None:
+        if self.on_dead_told is not None and self._loop is not None:
+            # A loop that is closed already has nobody left to be told.
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self.on_dead_told, deliveries)
+
     def _fatal(self, error: BaseException) -> None:
         if self.on_fatal is not None and self._loop is not None:
             self._loop.call_soon_threadsafe(self.on_fatal, error)
@@ -197,31 +220,10 @@ class SqliteStore(SqliteReads):
         """Commit an event; see `Store.record`."""
         assert self._loop is not None, "open() first"
         assert self._writer is not None, "a reader can't record"
-        number, now = self._numbers.next, event.received_ms
-        seq = number()
-        # `batch_view` in queries.sql says what stands for NULL, and why not None and bytes.
-        rows: list[BatchRow] = [
-            ("event", seq, event.id, event.source, event.type, now, bytearray(event.body),
-             event.headers, event.message_id or "",
-             -1 if event.secret_index is None else event.secret_index,
-             bytearray(event.dedupe_key))
-        ]  # fmt: skip
-        if claimed:
-            attempts, started, worker = 1, now, self.worker_id
-        else:
-            attempts = started = worker = 0
-        ids: list[DeliveryId] = []
-        for new in deliveries:
-            delivery_id = DeliveryId(number())
-            ids.append(delivery_id)
-            steps_aside = new.steps_aside and new.key is not None
-            rows.append(("aside" if steps_aside else "delivery", delivery_id, seq, new.kind,
-                         new.name, attempts, new.max_attempts, new.key or "", now, started,
-                         worker))  # fmt: skip
-            if steps_aside:
-                rows.append(("turn", 0, 0, 0, new.name, 0, 0, new.key, now, 0, 0))
+        rows, result = rows_of(
+            event, deliveries, self._numbers.next, claimed_by=self.worker_id if claimed else 0
+        )
         future: asyncio.Future[Recorded] = self._loop.create_future()
-        result = Recorded(event.id, False, seq, ids)
         self._writer.put(RecordOperation(future, event, rows, result, committed))
         return future
 

@@ -9,6 +9,7 @@ processes that live and stand still.
 
 import os
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from receiver.model import Outcome, State
@@ -35,10 +36,17 @@ class Leases:
     """This process's place among the workers of one database. Its methods take the connection."""
 
     def __init__(
-        self, queries: Queries, life: LifeLock, *, lease_seconds: float = LEASE_SECONDS
+        self,
+        queries: Queries,
+        life: LifeLock,
+        tell_of_dead: Callable[["sqlite3.Connection", int], None],
+        *,
+        lease_seconds: float = LEASE_SECONDS,
     ) -> None:
+        """`tell_of_dead(connection, delivery)` is called of each that a rescue finds dead."""
         self._q = queries
         self._life = life
+        self._tell_of_dead = tell_of_dead
         self._lease_ms = int(lease_seconds * 1000)
         self._machine = _machine()
         self._beaten_ms = -1
@@ -164,6 +172,8 @@ class Leases:
                 (state.value, now if is_dead else None, now, reason, deaths,
                  SUSPECT if is_suspect else None, delivery_id, worker),
             )  # fmt: skip
+            if is_dead:
+                self._tell_of_dead(db, delivery_id)
             if is_dead and key is not None:
                 db.execute(self._q["pass_turn_of_key"], (name, key, now))
         return len(orphans)

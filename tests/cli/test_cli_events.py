@@ -17,6 +17,7 @@ from receiver.signatures import PRESETS
 from receiver.sources import build_sources
 
 NOW = datetime(2026, 11, 23, 15, 0, tzinfo=UTC)
+DEAD = "clarihook.delivery.dead"
 SECRETS = {"standard": "whsec_" + "bWFkZS11cCBzZWNyZXQgZm9yIHRlc3Rz", "none": None}
 
 
@@ -28,6 +29,7 @@ def deployment(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]
     try:
         deployment.send("good.a", "--data", '{"name": "Müller"}')
         deployment.send("bad.b")
+        eventually(lambda: rows(deployment, "--type", DEAD))
         deployment.send("loud.c")
         deployment.send("other.d", "--data", '{"colour": "\\u001b[31mred"}')
         eventually(lambda: deployment.lines("data/messages.jsonl"))
@@ -43,12 +45,21 @@ def rows(deployment: Deployment, *options: str) -> list[dict[str, Any]]:
 
 def test_list_has_the_newest_first_with_its_deliveries(deployment: Deployment) -> None:
     found = rows(deployment)
-    assert [row["type"] for row in found] == ["other.d", "loud.c", "bad.b", "good.a"]
+    assert [row["type"] for row in found] == ["other.d", "loud.c", DEAD, "bad.b", "good.a"]
+    assert {row["type"] for row in found if row["source"] == "clarihook"} == {DEAD}
     states = [row["deliveries"] for row in found]
-    assert states == [{}, {"succeeded": 2}, {"dead": 1}, {"succeeded": 1}]
+    assert states == [{}, {"succeeded": 2}, {}, {"dead": 1}, {"succeeded": 1}]
     table = deployment.run("events", "list").stdout.splitlines()
     assert table[0].split() == ["id", "received", "source", "type", "bytes", "deliveries"]
-    assert table[3].split()[-2:] == ["1", "dead"]
+    assert table[4].split()[-2:] == ["1", "dead"]
+
+
+def test_show_tells_that_clarihook_itself_raised_an_event(deployment: Deployment) -> None:
+    (event,) = rows(deployment, "--type", DEAD)
+    text = deployment.run("events", "show", event["id"]).stdout
+    assert "verified by  nobody: clarihook itself raised it" in text
+    assert '    "name": "mine.fail"' in text
+    assert "no deliveries: no handler matched" in text
 
 
 @pytest.mark.parametrize(

@@ -141,12 +141,15 @@ class Serve:
         (line,) = (line for line in status.splitlines() if line.startswith("VmRSS:"))
         return int(line.split()[1]) * 1024
 
-    def post(self, body: bytes, *, timeout: float = 20) -> tuple[int, dict[str, Any]]:
+    def post(
+        self, body: bytes, *, source: str = "claribi", timeout: float = 20
+    ) -> tuple[int, dict[str, Any]]:
         """Send one signed event on a connection of its own."""
         assert self.address is not None
         connection = http.client.HTTPConnection(*self.address, timeout=timeout)
         try:
-            connection.request("POST", "/hooks/claribi", body, {"X-ClariBI-Signature": sign(body)})
+            headers = {"X-ClariBI-Signature": sign(body)}
+            connection.request("POST", f"/hooks/{source}", body, headers)
             reply = connection.getresponse()
             return reply.status, json.loads(reply.read())
         finally:

@@ -25,15 +25,18 @@ from store_data import (
 
 from receiver.errors import LeaseLost, StoreError
 from receiver.model import (
+    INTERNAL_SOURCE,
     MOVES,
     EventId,
     NewDelivery,
+    NewEvent,
     Outcome,
     Severity,
     State,
     from_ms,
 )
 from receiver.store.base import (
+    DeadDelivery,
     DeliveryFilter,
     EventFilter,
     Rejection,
@@ -619,6 +622,179 @@ class DeathContract:
             assert await state_of(store, claim.delivery_id) is start
 
 
+class Obituaries:
+    """What is asked and told when deliveries become dead; each is told to `ops.tell`."""
+
+    def __init__(self, store: Store, *, key: str | None = None) -> None:
+        self.asked: list[DeadDelivery] = []
+        self.told: list[int] = []
+        self.events: list[NewEvent] = []
+        self._key = key
+        store.on_dead, store.on_dead_told = self._tell, self.told.append
+
+    def _tell(self, dead: DeadDelivery) -> tuple[NewEvent, list[NewDelivery]] | None:
+        self.asked.append(dead)
+        if dead.source == INTERNAL_SOURCE:
+            return None
+        new = event(source=INTERNAL_SOURCE, type="clarihook.delivery.dead")
+        self.events.append(new)
+        return new, [handler("ops.tell", attempts=1, key=self._key)]
+
+
+class DeadContract:
+    """The event that tells of a dead delivery is there as soon as that is dead."""
+
+    async def test_a_last_failure_is_told_with_its_facts(self, store: Store) -> None:
+        told = Obituaries(store)
+        delivery_id = await record_one(store)
+        claim = await claim_one(store)
+        await finish(store, end(claim, State.DEAD))
+
+        assert told.asked == [
+            DeadDelivery(
+                delivery_id, "handler", HANDLER, claim.event.id, claim.event.type, "claribi", 1,
+                "no such source", "ValueError", "no such source", None,
+            )
+        ]  # fmt: skip
+        assert told.told == [1]
+        (new,) = told.events
+        stored = await store.event(new.id)
+        assert stored is not None
+        assert (stored.body, stored.source, stored.type) == (new.body, new.source, new.type)
+        ours = await claim_one(store, "ops.tell")
+        assert (ours.event.id, ours.attempt) == (new.id, 1)
+
+    async def test_a_dead_message_is_told_with_its_channel(self, store: Store) -> None:
+        told = Obituaries(store)
+        await record_one(store)
+        await finish(store, end(await claim_one(store), messages=(StagedMessage(MESSAGE, (OPS,)),)))
+        await finish(store, end(await claim_one(store, OPS.name), State.DEAD))
+        (dead,) = told.asked
+        assert (dead.kind, dead.name, dead.channel) == ("target", OPS.name, "ops")
+
+    async def test_what_dies_with_its_worker_is_told(
+        self, store: Store, survivor: Survivor
+    ) -> None:
+        told = Obituaries(store)
+        delivery_id = await record_one(store, handler(attempts=1))
+        await claim_one(store)
+        after = await survivor(store)
+        (dead,) = told.asked
+        assert (dead.delivery_id, dead.attempts, dead.error_class) == (delivery_id, 1, "WorkerDied")
+        assert (await claim_one(after, "ops.tell")).event.id == told.events[0].id
+
+    async def test_what_is_rescued_alive_is_not_told(
+        self, store: Store, survivor: Survivor
+    ) -> None:
+        told = Obituaries(store)
+        await record_one(store, handler(attempts=2))
+        await claim_one(store)
+        await survivor(store)
+        assert told.asked == []
+
+    async def test_an_end_that_is_void_is_not_told(self, store: Store) -> None:
+        told = Obituaries(store)
+        await record_one(store)
+        claim = await claim_one(store)
+        await store.release([claim.delivery_id])
+        with pytest.raises(LeaseLost):
+            await finish(store, end(claim, State.DEAD))
+        assert (told.asked, told.told) == ([], [])
+
+    async def test_of_many_ends_at_once_each_dead_one_is_told(self, store: Store) -> None:
+        told = Obituaries(store)
+        claims = []
+        for name in "abcdefgh":
+            await record_one(store, handler(name))
+            claims.append(await claim_one(store, name))
+        states = [State.DEAD, State.RETRYING, State.SUCCEEDED, State.DEAD] * 2
+        await asyncio.gather(
+            *(finish(store, end(claim, state)) for claim, state in zip(claims, states, strict=True))
+        )
+        assert sorted(dead.name for dead in told.asked) == ["a", "d", "e", "h"]
+        assert sum(told.told) == 4
+        assert len(await store.claim({"ops.tell": 9}, now_ms=FAR_MS)) == 4
+
+    async def test_no_event_of_the_dead_is_left_of_an_end_that_cannot_be_stored(
+        self, store: Store
+    ) -> None:
+        """One transaction: either the delivery is dead and told of, or neither."""
+        told = Obituaries(store)
+        delivery_id = await record_one(store)
+        claim = await claim_one(store)
+        with pytest.raises(StoreError):
+            await finish(store, end(claim, State.DEAD, traceback="caf\udce9"))
+        assert await state_of(store, delivery_id) is State.RUNNING
+        assert (told.told, await store.count_events(EventFilter())) == ([], 1)
+        await finish(store, end(claim, State.DEAD))
+        assert (told.told, await store.count_events(EventFilter())) == ([1], 2)
+
+    async def test_an_event_that_cannot_be_stored_takes_its_delivery_with_it(
+        self, store: Store
+    ) -> None:
+        Obituaries(store)
+        good = store.on_dead
+        new = event()
+        store.on_dead = lambda _dead: (new, [NewDelivery("neither", "a", 1)])  # type: ignore[arg-type]
+        delivery_id = await record_one(store)
+        claim = await claim_one(store)
+        with pytest.raises(StoreError):
+            await finish(store, end(claim, State.DEAD))
+        assert await state_of(store, delivery_id) is State.RUNNING
+        assert await store.event(new.id) is None
+        store.on_dead = good
+        await finish(store, end(claim, State.DEAD))
+        assert await state_of(store, delivery_id) is State.DEAD
+
+    async def test_who_fails_to_tell_keeps_nothing_alive(self, store: Store) -> None:
+        def fail(_dead: DeadDelivery) -> None:
+            raise RuntimeError("a bug")
+
+        store.on_dead = fail
+        delivery_id = await record_one(store)
+        await finish(store, end(await claim_one(store), State.DEAD))
+        assert await state_of(store, delivery_id) is State.DEAD
+        assert await store.count_events(EventFilter()) == 1
+
+    async def test_of_what_tells_of_the_dead_nothing_is_told(self, store: Store) -> None:
+        told = Obituaries(store)
+        await record_one(store)
+        await finish(store, end(await claim_one(store), State.DEAD))
+        await finish(store, end(await claim_one(store, "ops.tell"), State.DEAD))
+        assert (len(told.asked), told.told) == (2, [1])
+        assert await store.count_events(EventFilter()) == 2
+
+    async def test_one_that_dies_again_is_told_again(self, store: Store) -> None:
+        told = Obituaries(store)
+        delivery_id = await record_one(store)
+        await finish(store, end(await claim_one(store), State.DEAD))
+        await store.retry([delivery_id], now_ms=now_ms())
+        await finish(store, end(await claim_one(store), State.DEAD))
+        assert [dead.attempts for dead in told.asked] == [1, 2]
+        assert told.told == [1, 1]
+
+    async def test_its_deliveries_wait_for_their_key(self, store: Store) -> None:
+        Obituaries(store, key="7")
+        for _ in range(2):
+            await record_one(store)
+            await finish(store, end(await claim_one(store), State.DEAD))
+        (head,) = await store.claim({"ops.tell": 9}, now_ms=FAR_MS)
+        await finish(store, end(head))
+        await claim_one(store, "ops.tell")
+
+    async def test_what_a_quiet_replay_kills_is_not_told(self, store: Store) -> None:
+        """It is a rehearsal, and whoever runs it looks on."""
+        told = Obituaries(store)
+        new = event()
+        await store.record(new, [])
+        for is_quiet in (True, False):
+            await store.replay(
+                author="me", selection="it", deliveries=[(new.id, [handler()])], is_quiet=is_quiet
+            )
+            await finish(store, end(await claim_one(store), State.DEAD))
+        assert len(told.asked) == 1
+
+
 class ReplayContract:
     """New deliveries of old events."""
 
@@ -917,6 +1093,7 @@ class StoreContract(
     KeyContract,
     SteppingAsideContract,
     DeathContract,
+    DeadContract,
     ReplayContract,
     QueryContract,
 ):

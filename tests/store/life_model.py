@@ -27,6 +27,8 @@ class Known:
     forgiven: int = 0
     due_ms: int = 0
     is_replay: bool = False
+    is_told: bool = False
+    """Whether it tells of a dead one."""
     steps_aside: bool = False
     deaths: int = 0
     """Of processes that ran it; suspects run one at a time."""

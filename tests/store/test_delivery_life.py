@@ -18,8 +18,15 @@ from life_model import START_MS, UNFINISHED, Known, Model, wall_ms
 from store_data import MESSAGE, die, end, event, finish, handler
 
 from receiver.errors import LeaseLost
-from receiver.model import FINAL_STATES, MOVES, NewDelivery, State
-from receiver.store.base import Claim, DeliveryFilter, StagedMessage
+from receiver.model import (
+    FINAL_STATES,
+    INTERNAL_SOURCE,
+    MOVES,
+    NewDelivery,
+    NewEvent,
+    State,
+)
+from receiver.store.base import Claim, DeadDelivery, DeliveryFilter, StagedMessage
 from receiver.store.sqlite import SqliteStore
 
 T = TypeVar("T")
@@ -47,8 +54,16 @@ class DeliveryLife(RuleBasedStateMachine):
 
     async def _opened(self) -> SqliteStore:
         store = SqliteStore(self.folder / "life.db")
+        store.on_dead = self._tell_of_dead
         await store.open()
         return store
+
+    def _tell_of_dead(self, dead: DeadDelivery) -> tuple[NewEvent, list[NewDelivery]] | None:
+        """On the writer's thread: what is dead is told to handler `a`, but not of that itself."""
+        if dead.source == INTERNAL_SOURCE:
+            return None
+        new = event(source=INTERNAL_SOURCE, received_ms=self.now_ms)
+        return new, [handler("a", attempts=2)]
 
     def teardown(self) -> None:
         self.do(self.store.close())
@@ -156,7 +171,9 @@ class DeliveryLife(RuleBasedStateMachine):
     def give_up(self, data: st.DataObject) -> None:
         claim = self._end_one(data)
         self.do(finish(self.store, end(claim, State.DEAD)))
-        self._finalize(self.model.deliveries[claim.delivery_id], State.DEAD)
+        known = self.model.deliveries[claim.delivery_id]
+        self._finalize(known, State.DEAD)
+        self._expect_told(0 if known.is_told else 1)
 
     @precondition(lambda self: self.claims)
     @rule(data=st.data(), wait_ms=st.none() | st.integers(0, 10_000))
@@ -192,13 +209,17 @@ class DeliveryLife(RuleBasedStateMachine):
         """By a kill, or by a close that leaves runs behind: their attempt counts."""
         self.do(self.store.close() if is_stop else die(self.store))
         self.store = self.do(self._opened())
+        told = 0
         for delivery_id, claim in self.claims.items():
             stored = self.do(self.store.delivery(delivery_id))
             assert stored is not None
             self.model.lose(delivery_id, max_attempts=claim.max_attempts, by_death=not is_stop,
                             due_ms=round(stored.due_at.timestamp() * 1000))  # fmt: skip
+            known = self.model.deliveries[delivery_id]
+            told += known.state is State.DEAD and not known.is_told
             self.stale.append(claim)
         self.claims.clear()
+        self._expect_told(told)
 
     # -- people -----------------------------------------------------------------------------
 
@@ -319,6 +340,16 @@ class DeliveryLife(RuleBasedStateMachine):
 
     def _end_one(self, data: st.DataObject) -> Claim:
         return self.claims.pop(data.draw(st.sampled_from(list(self.claims))))
+
+    def _expect_told(self, count: int) -> None:
+        """So many have died, and each of them is told of by a delivery to `a`."""
+        stored = self.do(self.store.deliveries(DeliveryFilter(), limit=1000))
+        new = [each for each in stored if each.id not in self.model.deliveries]
+        assert len(new) == count
+        for each in new:
+            assert (each.name, each.state) == ("a", State.PENDING)
+            due_ms = round(each.due_at.timestamp() * 1000)
+            self.model.add(each.id, Known("a", None, due_ms=due_ms, is_told=True), self.now_ms)
 
     def _finalize(self, known: Known, state: State, now_ms: int | None = None) -> None:
         known.state = state

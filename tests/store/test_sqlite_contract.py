@@ -34,6 +34,7 @@ class TestSqliteStore(StoreContract):
             assert isinstance(store, SqliteStore)
             await die(store)
             after = SqliteStore(database)
+            after.on_dead, after.on_dead_told = store.on_dead, store.on_dead_told
             stores.append(after)
             await after.open()
             return after

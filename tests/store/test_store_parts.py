@@ -18,6 +18,10 @@ from receiver.store.ids import Numbers, first_id_at, first_number_at, new_event_
 from receiver.store.queries import Queries
 
 
+def _tell_nobody(*_args: object) -> None:
+    """Of what is dead."""
+
+
 def test_numbers_of_a_workers_two_threads_never_meet() -> None:
     """The loop numbers events while the writer's thread numbers staged deliveries."""
     loop, thread = Numbers(7), Numbers(7, even=False)
@@ -99,7 +103,7 @@ async def test_a_worker_that_stood_still_past_its_lease_is_seen_again(
     async with opened() as store:
         delivery_id = await record_one(store)
         await claim_one(store)
-        other = workers.Leases(store._queries, LifeLock(store._lock.path))
+        other = workers.Leases(store._queries, LifeLock(store._lock.path), _tell_nobody)
         await store.write(other.register)
         in_an_hour = workers._monotonic_ms() + 3_600_000
         with monkeypatch.context() as patch:
@@ -124,7 +128,7 @@ async def test_a_worker_of_an_earlier_boot_is_dead(
     async with opened() as store:
         await record_one(store)
         await claim_one(store)
-        other = workers.Leases(store._queries, LifeLock(store._lock.path))
+        other = workers.Leases(store._queries, LifeLock(store._lock.path), _tell_nobody)
         other._machine = "after the reboot"
         await store.write(other.register)
         assert await store.write(other.beat) == 1
@@ -138,7 +142,7 @@ async def test_a_jump_of_the_wall_clock_ends_no_lease(
     async with opened() as store:
         await record_one(store)
         await claim_one(store)
-        other = workers.Leases(store._queries, LifeLock(store._lock.path))
+        other = workers.Leases(store._queries, LifeLock(store._lock.path), _tell_nobody)
         await store.write(other.register)
         monkeypatch.setattr(workers, "_now_ms", lambda: 2 * 10**13)
         assert await store.write(other.beat) == 0
