@@ -235,9 +235,7 @@ class Dispatcher:
         lane.running -= 1
 
     def _return(self, lane: Lane) -> None:
-        if (
-            lane.running >= lane.limit or lane.pace is not None
-        ):  # somebody may have waited for this place
+        if lane.running >= lane.limit or lane.pace is not None:  # there may be more in the store
             self._wake.set()
         lane.return_places(1)
 
@@ -287,6 +285,9 @@ class Dispatcher:
         if not open_lanes:
             return False
         due = await self._store.due_names([lane.name for lane in open_lanes], now_ms=now_ms)
+        if any(self._lanes[name].circuit and not self._lanes[name].is_mine for name in due):
+            # Whoever had it until now may have found its target dead.
+            await self.circuits.look(names=self._lanes)
         for lane in open_lanes:
             lane.slot_at = None  # it has come; what is due goes first
         wants = self._reserve_for_claims(due)

@@ -22,6 +22,7 @@ from receiver.errors import StoreUnavailable
 from receiver.model import Message, Outcome, State
 from receiver.notify import SendResult
 from receiver.store.base import OpenCircuit
+from receiver.store.sharing import can_share
 from receiver.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -41,11 +42,14 @@ class Switch(Answers):
         super().__init__()
         self.down: SendResult | None = down
         self.running = self.most = 0
+        self.gate = asyncio.Event()
+        self.gate.set()
 
     async def send(self, _message: Message) -> SendResult:
         self.sent += 1
         self.running += 1
         self.most = max(self.most, self.running)
+        await self.gate.wait()
         await asyncio.sleep(0)
         self.running -= 1
         return self.down or DELIVERED
@@ -243,6 +247,29 @@ async def test_an_outage_of_the_store_loses_no_change_of_a_circuit(
     async with dispatching(store, target_lane(Switch(), circuit=circuit_of())):
         await until(lambda: is_saved(store))
     assert refusals < 0
+
+
+@pytest.mark.skipif(not can_share(runs_deliveries=True), reason="one process only, here")
+async def test_who_takes_a_targets_lane_over_knows_its_circuit(store: SqliteStore) -> None:
+    """At once, and not at its next look: at its start it has seen the circuit closed."""
+    first, second = Switch(), Switch()
+    first.gate.clear()
+    ids = [await send_message(store) for _ in range(6)]
+    dispatcher = Dispatcher(store, [target_lane(first, circuit=circuit_of())])
+    await dispatcher.start()
+    await until(lambda: first.sent)
+    other = SqliteStore(store.path, role="worker")
+    await other.open()
+    circuit = circuit_of()
+    async with dispatching(other, target_lane(second, circuit=circuit)):
+        first.gate.set()
+        await until(lambda: is_saved(store))
+        await dispatcher.stop(0.0)
+        await store.close()
+        await until(lambda: circuit.limit(1) == 0)
+    assert (first.sent, second.sent) == (3, 0)
+    assert sorted(await attempts_of(other, ids)) == [0, 0, 0, 1, 1, 1]
+    await other.close()
 
 
 async def test_what_another_process_says_of_a_circuit_is_heeded(store: SqliteStore) -> None:
