@@ -6,7 +6,7 @@ while there is room; all else is claimed from the store when it is due.
 
 import asyncio
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -17,7 +17,7 @@ from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
 from receiver.dispatch.target_circuit import CircuitBoard
 from receiver.errors import StoreError, StoreUnavailable
 from receiver.model import DeliveryId, State, format_delivery_id
-from receiver.store.base import Claim, Finish, Store
+from receiver.store.base import Claim, Claims, Finish, Store
 from receiver.store.workers import LEASE_SECONDS
 
 log = structlog.get_logger("receiver.dispatch")
@@ -293,7 +293,7 @@ class Dispatcher:
         wants = self._reserve_for_claims(due)
         if not wants:
             return False
-        claims: list[Claim] = []
+        claims = Claims()
         alone = [name for name in wants if self._lanes[name].is_limited]
         try:
             claims = await self._store.claim(wants, now_ms=now_ms, alone=alone)
@@ -302,17 +302,16 @@ class Dispatcher:
                 wants[claim.name] -= 1
             for name, unused in wants.items():
                 self._lanes[name].return_places(unused)
-        self._note_owners(alone, claims)
+        self._note_owners(alone, claims.elsewhere)
         for claim in claims:
             self._start(self._lanes[claim.name], claim)
         return any(unused == 0 for unused in wants.values())
 
-    def _note_owners(self, alone: Sequence[str], claims: Sequence[Claim]) -> None:
-        """Whose the limited lanes are: something was due, so who got nothing was not given it."""
-        got = {claim.name for claim in claims}
+    def _note_owners(self, alone: Sequence[str], elsewhere: Collection[str]) -> None:
+        """Whose the limited lanes are, by what a claim has told."""
         for name in alone:
             lane = self._lanes[name]
-            lane.is_mine = name in got
+            lane.is_mine = name not in elsewhere
             if not lane.is_mine:
                 lane.not_before = time.monotonic() + ELSEWHERE_SECONDS
 

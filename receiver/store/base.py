@@ -130,6 +130,15 @@ class OpenCircuit(NamedTuple):
     """What the target said last."""
 
 
+class Claims(list[Claim]):
+    """What a worker was given."""
+
+    def __init__(self, claims: Iterable[Claim] = (), *, elsewhere: Collection[str] = ()) -> None:
+        super().__init__(claims)
+        self.elsewhere = frozenset(elsewhere)
+        """Names that are another worker's alone: nothing of these was given."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rejection:
     """A request that was refused."""
@@ -280,7 +289,7 @@ class Store(Protocol):
 
     async def claim(
         self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()
-    ) -> list[Claim]:
+    ) -> Claims:
         """Take up to `wants[name]` due deliveries of each name, live ones before replays.
 
         The claim counts the attempt. Of the deliveries with one name and one key only the

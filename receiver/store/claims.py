@@ -26,14 +26,17 @@ def claim_due(
     wants: Mapping[str, int],
     now_ms: int,
     alone: Collection[str] = (),
-) -> list[int]:
-    """Mark up to `wants[name]` due deliveries of each name as `worker`'s; their ids.
+) -> tuple[list[int], list[str]]:
+    """Mark up to `wants[name]` due deliveries of each name as `worker`'s.
 
-    One suspect goes first, or those behind a long backlog would never be told from the others.
+    Their ids, and the names in `alone` that are another worker's. One suspect goes first, or
+    those behind a long backlog would never be told from the others.
     """
     ids: list[int] = []
+    elsewhere: list[str] = []
     for name, want in wants.items():
         if name in alone and not take_lane(db, queries, name, worker=worker):
+            elsewhere.append(name)
             continue
         rows = db.execute(queries["claim_suspect"], (worker, now_ms, name)).fetchall()
         for priority in (LIVE, REPLAY):
@@ -41,7 +44,7 @@ def claim_due(
             if left > 0:
                 rows += db.execute(queries["claim"], (worker, now_ms, name, priority, left))
         ids += [row[0] for row in rows]
-    return ids
+    return ids, elsewhere
 
 
 def take_lane(db: "sqlite3.Connection", queries: Queries, name: str, *, worker: int) -> bool:

@@ -21,7 +21,7 @@ from receiver.errors import StoreError, StoreLocked
 from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
 from receiver.store import changes, pruning
 from receiver.store.alive import LifeLock
-from receiver.store.base import Claim, Finish, OnDead, OpenCircuit, Recorded, Rejection
+from receiver.store.base import Claims, Finish, OnDead, OpenCircuit, Recorded, Rejection
 from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims, take_lane
 from receiver.store.dead_events import DeadEvents
@@ -242,22 +242,23 @@ class SqliteStore(SqliteReads):
 
     async def claim(
         self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()
-    ) -> list[Claim]:
+    ) -> Claims:
         """Claim due deliveries; see `Store.claim`."""
         worker, queries = self.worker_id, self._queries
-        ids = await self.write(
+        ids, elsewhere = await self.write(
             lambda db: claim_due(
                 db, queries, worker=worker, wants=wants, now_ms=now_ms, alone=alone
             )
         )
         if not ids:
-            return []
+            return Claims(elsewhere=elsewhere)
         # Committed: what follows only reads, so it need not hold up the writer.
         try:
-            return await self.read(lambda db: load_claims(db, queries, ids))
+            claims = await self.read(lambda db: load_claims(db, queries, ids))
         except Exception:
             await self.release(ids)  # or they would be nobody's as long as we live
             raise
+        return Claims(claims, elsewhere=elsewhere)
 
     async def release(self, ids: Sequence[int], *, due_ms: int | None = None) -> None:
         """Give claims back; see `Store.release`."""

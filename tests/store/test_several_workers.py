@@ -138,12 +138,21 @@ async def test_a_lane_is_the_first_ones_as_long_as_it_lives(opened: OpenSqlite) 
         for _ in range(4):
             await record_one(first)
         assert len(await first.claim({HANDLER: 1}, now_ms=FAR_MS, alone=[HANDLER])) == 1
-        assert await second.claim({HANDLER: 1}, now_ms=FAR_MS, alone=[HANDLER]) == []
+        refused = await second.claim({HANDLER: 1}, now_ms=FAR_MS, alone=[HANDLER])
+        assert (refused, refused.elsewhere) == ([], {HANDLER})
         assert not await second.take_lane(HANDLER)
         assert await first.take_lane(HANDLER)
         await die(first)
         assert await second.heartbeat() == 1
         assert len(await second.claim({HANDLER: 1}, now_ms=FAR_MS, alone=[HANDLER])) == 1
+
+
+async def test_a_lane_stays_ones_own_when_there_is_nothing_to_give(opened: OpenSqlite) -> None:
+    """Its deliveries wait for a key, or were taken a moment ago: that is no sign of another."""
+    async with opened() as first, opened(role="worker") as second:
+        claims = await first.claim({HANDLER: 1}, now_ms=FAR_MS, alone=[HANDLER])
+        assert (claims, claims.elsewhere) == ([], set())
+        assert not await second.take_lane(HANDLER)
 
 
 async def test_a_stopped_workers_lane_is_free_at_once(opened: OpenSqlite) -> None:
