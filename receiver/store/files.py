@@ -16,8 +16,22 @@ def create_private(path: Path) -> None:
 
     SQLite gives the -wal and -shm files the mode of the database file.
     """
-    path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
+    folder = path.parent
+    is_new = not folder.exists()
+    folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+    if is_new:
+        _sync_name_of(folder)
     os.close(os.open(path, os.O_CREAT | os.O_RDWR | os.O_CLOEXEC, 0o600))
+
+
+def _sync_name_of(folder: Path) -> None:
+    """Let a power cut not take the folder: SQLite sees to what is in it, nobody to its name."""
+    descriptor = os.open(folder.parent, os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        with contextlib.suppress(OSError):  # not every file system can; SQLite goes on, too
+            os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def lock_path(database: Path) -> Path:

@@ -62,15 +62,18 @@ class Record(NamedTuple):
 
 def under_shim(
     shim: Path,
-    home: Path,
+    folder: Path,
     *,
     log: Path | None = None,
     plan: "Plan | None" = None,
     program: list[str] = SERVE,
 ) -> list[str]:
-    """The program, so that the shim sees what it does to the database of that home."""
-    variables = {"LD_PRELOAD": shim, "CHAOS_FOLDER": home / "data", "CHAOS_LOG": log,
+    """The program, so that the shim sees what it does in the folder."""
+    variables = {"LD_PRELOAD": shim, "CHAOS_FOLDER": folder, "CHAOS_LOG": log,
                  "CHAOS_PLAN": None if plan is None else plan.path}  # fmt: skip
+    if log is not None:
+        shared = variables["CHAOS_SHARED"] = log.with_suffix(".shared")
+        shared.write_bytes(bytes(mmap.PAGESIZE * 2))
     return ["env", *(f"{name}={value}" for name, value in variables.items() if value), *program]
 
 

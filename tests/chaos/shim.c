@@ -4,13 +4,14 @@
  * CHAOS_FOLDER  the database's folder; files elsewhere are left alone
  * CHAOS_LOG     where to write the records (struct record, then its bytes)
  * CHAOS_PLAN    a file with a struct plan, which the test changes while the server runs
+ * CHAOS_SHARED  an empty file, for what the server's processes know in common
  *
  * The real calls are made by syscall(): nothing has to be looked up, so nothing can be too early.
  */
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
-#include <pthread.h>
+#include <sched.h>
 #include <stdarg.h>
 #include <stdint.h>
 #include <stdlib.h>
@@ -42,17 +43,38 @@ struct plan {
     uint32_t failed;
 };
 
+/* Of all processes of the server: whoever holds the lock does the next thing in the one order. */
+struct shared {
+    volatile int is_locked;
+    uint32_t files_known, last_number;
+    uint64_t syncs;
+    struct { char name[64]; uint32_t number; } known[64];
+};
+
 #define MAX_FILES 65536
-static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+static struct shared alone, *shared = &alone;
 static const char *folder;
 static size_t folder_length;
 static int record_log = -1;
 static volatile struct plan *plan;
 static uint32_t kind_of[MAX_FILES];   /* by descriptor: one of DATABASE … OTHER; 0: not ours */
 static uint32_t number_of[MAX_FILES]; /* by descriptor: which file, as the records name it */
-static struct { char name[64]; uint32_t number; } known[64];
-static uint32_t files_known, last_number;
-static uint64_t syncs;
+
+static void lock(void) {
+    while (__atomic_exchange_n(&shared->is_locked, 1, __ATOMIC_ACQUIRE)) sched_yield();
+}
+
+static void unlock(void) { __atomic_store_n(&shared->is_locked, 0, __ATOMIC_RELEASE); }
+
+static void *map_file(const char *variable, size_t size) {
+    const char *path = getenv(variable);
+    if (path == NULL) return NULL;
+    int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
+    void *found = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    if (found == MAP_FAILED) abort();
+    syscall(SYS_close, fd);
+    return found;
+}
 
 __attribute__((constructor)) static void begin(void) {
     const char *path = getenv("CHAOS_FOLDER");
@@ -62,13 +84,9 @@ __attribute__((constructor)) static void begin(void) {
     if ((path = getenv("CHAOS_LOG")) != NULL)
         record_log = (int)syscall(SYS_openat, AT_FDCWD, path,
                                   O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC, 0600);
-    if ((path = getenv("CHAOS_PLAN")) != NULL) {
-        int fd = (int)syscall(SYS_openat, AT_FDCWD, path, O_RDWR | O_CLOEXEC);
-        void *found = mmap(NULL, sizeof *plan, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (found == MAP_FAILED) abort();
-        plan = found;
-        syscall(SYS_close, fd);
-    }
+    plan = map_file("CHAOS_PLAN", sizeof *plan);
+    struct shared *common = map_file("CHAOS_SHARED", sizeof *common);
+    if (common != NULL) shared = common;
 }
 
 /* With the lock held. */
@@ -113,31 +131,31 @@ static int is_recorded(int fd) {
 static void remember(int fd, const char *name, int is_new) {
     if (fd < 0 || fd >= MAX_FILES) return;
     uint32_t place = 0;
-    while (place < files_known && strcmp(known[place].name, name) != 0) place++;
-    if (place == files_known) {
-        if (files_known == 64 || strlen(name) >= sizeof known[0].name) abort();
-        strcpy(known[files_known++].name, name);
+    while (place < shared->files_known && strcmp(shared->known[place].name, name) != 0) place++;
+    if (place == shared->files_known) {
+        if (shared->files_known == 64 || strlen(name) >= sizeof shared->known[0].name) abort();
+        strcpy(shared->known[shared->files_known++].name, name);
         is_new = 1;
     }
     kind_of[fd] = kind_of_name(name);
     if (is_new) {
-        known[place].number = ++last_number;
-        if (kind_of[fd] != OTHER) note(CREATED, last_number, 0, name, strlen(name));
+        shared->known[place].number = ++shared->last_number;
+        if (kind_of[fd] != OTHER) note(CREATED, shared->last_number, 0, name, strlen(name));
     }
-    number_of[fd] = known[place].number;
+    number_of[fd] = shared->known[place].number;
 }
 
 static int open_file(int at, const char *path, int flags, mode_t mode) {
     const char *name = name_of(path);
     if (name == NULL) return (int)syscall(SYS_openat, at, path, flags, mode);
-    pthread_mutex_lock(&lock);
+    lock();
     int fd = -1;
     if (!fails(ON_OPEN, kind_of_name(name))) {
         int is_new = syscall(SYS_faccessat, at, path, F_OK) != 0;
         fd = (int)syscall(SYS_openat, at, path, flags, mode);
         if (fd >= 0) remember(fd, name, is_new);
     }
-    pthread_mutex_unlock(&lock);
+    unlock();
     return fd;
 }
 
@@ -174,18 +192,18 @@ int close(int fd) {
 
 int unlink(const char *path) {
     const char *name = name_of(path);
-    pthread_mutex_lock(&lock);
+    lock();
     int result = (int)syscall(SYS_unlinkat, AT_FDCWD, path, 0);
     if (result == 0 && name != NULL && kind_of_name(name) != OTHER)
         note(REMOVED, 0, 0, name, strlen(name));
-    pthread_mutex_unlock(&lock);
+    unlock();
     return result;
 }
 
 static ssize_t write_at(int fd, const void *bytes, size_t size, off_t offset) {
     if (fd < 0 || fd >= MAX_FILES || kind_of[fd] == 0)
         return syscall(SYS_pwrite64, fd, bytes, size, offset);
-    pthread_mutex_lock(&lock);
+    lock();
     ssize_t result = -1;
     if (fails(ON_PWRITE, kind_of[fd])) {
         /* What fails may have been done in part. */
@@ -197,7 +215,7 @@ static ssize_t write_at(int fd, const void *bytes, size_t size, off_t offset) {
         if (result > 0 && is_recorded(fd))
             note(WRITTEN, number_of[fd], (uint64_t)offset, bytes, (size_t)result);
     }
-    pthread_mutex_unlock(&lock);
+    unlock();
     return result;
 }
 
@@ -212,13 +230,13 @@ ssize_t pwrite64(int fd, const void *bytes, size_t size, off64_t offset) {
 static int truncate_to(int fd, off_t size) {
     if (fd < 0 || fd >= MAX_FILES || kind_of[fd] == 0)
         return (int)syscall(SYS_ftruncate, fd, size);
-    pthread_mutex_lock(&lock);
+    lock();
     int result = -1;
     if (!fails(ON_TRUNCATE, kind_of[fd])) {
         result = (int)syscall(SYS_ftruncate, fd, size);
         if (result == 0 && is_recorded(fd)) note(TRUNCATED, number_of[fd], (uint64_t)size, "", 0);
     }
-    pthread_mutex_unlock(&lock);
+    unlock();
     return result;
 }
 
@@ -228,16 +246,16 @@ int ftruncate64(int fd, off64_t size) { return truncate_to(fd, size); }
 
 static int sync_file(long call, int fd) {
     if (!is_recorded(fd)) return (int)syscall(call, fd);
-    pthread_mutex_lock(&lock);
-    uint64_t sync = ++syncs;
+    lock();
+    uint64_t sync = ++shared->syncs;
     note(SYNC_BEGUN, number_of[fd], sync, "", 0);
     int is_failing = fails(ON_SYNC, kind_of[fd]), error = errno;
-    pthread_mutex_unlock(&lock);
+    unlock();
     int result = is_failing ? -1 : (int)syscall(call, fd);
     if (!is_failing) error = errno;
-    pthread_mutex_lock(&lock);
+    lock();
     note(result == 0 ? SYNCED : SYNC_FAILED, number_of[fd], sync, "", 0);
-    pthread_mutex_unlock(&lock);
+    unlock();
     errno = error;
     return result;
 }
@@ -257,9 +275,9 @@ static void look_for_answers(const char *bytes, size_t size) {
         const char *rest = bytes + begun + id;
         if (rest + sizeof after - 1 > end) return;
         if (memcmp(rest, after, sizeof after - 1) == 0) {
-            pthread_mutex_lock(&lock);
+            lock();
             note(ACKNOWLEDGED, 0, 0, bytes + begun, id);
-            pthread_mutex_unlock(&lock);
+            unlock();
         }
         bytes = rest;
     }

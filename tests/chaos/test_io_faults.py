@@ -65,7 +65,7 @@ class Deployment:
         self.accepted: dict[str, bytes] = {}
         self.outcomes: Counter[str] = Counter()
         self._command = ["env", f"WAL_PAGES={wal_pages}",
-                         *under_shim(shim, home, plan=plan, program=SERVE)]  # fmt: skip
+                         *under_shim(shim, home / "data", plan=plan, program=SERVE)]  # fmt: skip
         self._serve: Serve | None = None
 
     def suffer(self, fault: Fault) -> None:
