@@ -98,7 +98,9 @@ class Application:
         draining = self.ingress.is_draining
         body = {
             "status": "draining" if draining else "ok",
-            "backlog": self.engine.dispatcher.backlog,
+            "backlog": self.engine.dispatcher.backlog.count,
+            "accepts": self.engine.refusal is None,
+            "reason": self.engine.refusal,
             "running": self.engine.dispatcher.running,
             "abandoned": self.engine.dispatcher.abandoned,
             "stopped_handlers": self.engine.dispatcher.stopped_lanes,

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import SecretStr
 
+from receiver.disk import watch_disk
 from receiver.dispatch import Dispatcher, Lane
 from receiver.dispatch.circuit import CircuitRules
 from receiver.dispatch.dead import tell_of_dead
@@ -37,6 +38,7 @@ from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
 from receiver.settings.model import ClaribiSettings
 from receiver.store.base import Claim, Finish
+from receiver.store.space import DiskSpace
 from receiver.store.sqlite import Role, SqliteStore
 
 if TYPE_CHECKING:
@@ -110,8 +112,11 @@ class Engine:
         self._warm_up: asyncio.Task[None] | None = None
         self._house: asyncio.Task[None] | None = None
         self._replays: asyncio.Task[None] | None = None
+        self._watches: list[asyncio.Task[None]] = []
         self._threads = HandlerThreads(settings.dispatch.threads)
         self._watchdog = Watchdog(registry.handlers)
+        self.space = DiskSpace(store.path, min_free_bytes=settings.store.min_free_bytes)
+        store.on_full = self.space.note_full
         has_claribi = settings.claribi.api_key is not None or settings.claribi.email is not None
         self.resources = SharedResources(
             store, frozenset(settings.channels), self._make_claribi if has_claribi else None
@@ -126,6 +131,7 @@ class Engine:
             self._make_lanes(table),
             lease_seconds=settings.dispatch.lease.total_seconds(),
             max_running=max_running,
+            max_backlog=settings.store.max_backlog,
         )
         self.planner = Planner(
             registry.matching,
@@ -142,12 +148,21 @@ class Engine:
             store,
             self.planner,
             self.dispatcher if settings.dispatch.enabled else None,
-            max_backlog=settings.store.max_backlog,
+            self.dispatcher.backlog,
+            self.space,
         )
 
     async def start(self) -> None:
         """Open the store and begin to run deliveries."""
+        self.space.make_way()
         await self.store.open()
+        self._watches = [
+            asyncio.create_task(watch_disk(self.store, self.space), name="disk"),
+            asyncio.create_task(
+                self.dispatcher.backlog.keep_counting(lambda: self.dispatcher.running),
+                name="backlog",
+            ),
+        ]
         self._house = asyncio.create_task(
             keep_house(self.store, self.settings.store, self.settings.rejections.max_age),
             name="housekeeping",
@@ -187,6 +202,13 @@ class Engine:
             # Their messages will be dead with the same words; the others go out.
             log.error("channels.wrong", problems=list(error.problems))
 
+    @property
+    def refusal(self) -> str | None:
+        """Why no event is accepted now; None while it is."""
+        if self.space.reason is None and self.dispatcher.backlog.is_full:
+            return str(self.dispatcher.backlog.refusal())
+        return self.space.reason
+
     async def stop(self, drain_seconds: float | None = None) -> None:
         """Finish or give back what runs, within that time (or `server.drain_timeout`), and close.
 
@@ -195,7 +217,7 @@ class Engine:
         if drain_seconds is None:
             drain_seconds = self.settings.server.drain_timeout.total_seconds()
         drain_seconds = max(0.0, drain_seconds)
-        for task in (self._house, self._warm_up, self._replays):
+        for task in (self._house, self._warm_up, self._replays, *self._watches):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)

@@ -84,8 +84,8 @@ class _Refusals:
 
     __slots__ = ("pace", "untold")
 
-    def __init__(self) -> None:
-        self.pace = Pace(Rate(1, 1, burst=20))
+    def __init__(self, rate: Rate) -> None:
+        self.pace = Pace(rate)
         self.untold = 0
         """How many came since the last one that was logged and kept."""
 
@@ -116,7 +116,8 @@ class Ingress:
         self._answer_at_once = answer_at_once
         self.is_draining = False
         """Set when the server stops: whatever still comes in is sent away with 503."""
-        self._refusals = {name: _Refusals() for name in sources}
+        self._refusals = {name: _Refusals(Rate(1, 1, burst=20)) for name in sources}
+        self._outages = _Refusals(Rate(1, 10, burst=3))
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -226,8 +227,22 @@ class Ingress:
         try:
             return await self._intake.accept(event, value)
         except StoreError as error:
-            log.warning("ingress.unavailable", source=source.name, error=str(error))
-            raise refusals.unavailable(error) from error
+            raise self._unavailable(source, error) from error
+
+    def _unavailable(self, source: Source, error: StoreError) -> Refusal:
+        """503; a store that is out costs few lines in the log, however many ask."""
+        told = self._outages
+        if told.pace.take(self._now()) > 0:
+            told.untold += 1
+        else:
+            log.warning(
+                "ingress.unavailable",
+                source=source.name,
+                error=str(error),
+                and_others=told.untold,
+            )
+            told.untold = 0
+        return refusals.unavailable(error)
 
     async def _refused(
         self,
@@ -285,8 +300,7 @@ class Ingress:
                 _rejection(source, status=400, reason=reason, pairs=pairs, body=body, now_ms=now_ms)
             )
         except StoreError as error:
-            log.warning("ingress.unavailable", source=source.name, error=str(error))
-            raise refusals.unavailable(error) from error
+            raise self._unavailable(source, error) from error
         raise Refusal(400, "validation_error", "The body is not an event.", detail=reason)
 
 

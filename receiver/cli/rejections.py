@@ -182,7 +182,7 @@ async def _replay(
     sources = build_sources(settings)
     store = store_of(settings, "reader" if dry_run else "guest")
     engine = Engine(settings, store, load_registry(settings))
-    intake = DispatchIntake(store, engine.planner, None, max_backlog=settings.store.max_backlog)
+    intake = DispatchIntake(store, engine.planner, None, engine.dispatcher.backlog)
     results: list[dict[str, Any]] = []
     await store.open()
     try:

@@ -11,6 +11,7 @@ from collections.abc import Collection, Iterable, Mapping, Sequence
 import structlog
 
 from receiver.deadline import Outlived
+from receiver.dispatch.backlog import Backlog
 from receiver.dispatch.heart import Heart
 from receiver.dispatch.lane import Lane, Postpone
 from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
@@ -46,8 +47,12 @@ class Dispatcher:
         *,
         lease_seconds: float = LEASE_SECONDS,
         max_running: int | None = None,
+        max_backlog: int = 1_000_000,
     ) -> None:
-        """`max_running`: of all its deliveries, so many run at a time; None is no such bound."""
+        """`max_running`: of all its deliveries, so many run at a time; None is no such bound.
+
+        `max_backlog` is for whoever adds deliveries: with so many waiting, none more.
+        """
         self._store = store
         self._lanes: dict[str, Lane] = {}
         self.circuits = CircuitBoard(store)
@@ -69,8 +74,7 @@ class Dispatcher:
         self._changes = 0
         self._is_stopping = False
         self._unrun: list[DeliveryId] = []
-        self.backlog = 0
-        """Deliveries that wait or run, as far as this process knows."""
+        self.backlog = Backlog(store, most=max_backlog)
         self.without_lane: dict[str, int] = {}
         """Deliveries that wait for a handler or target that is not there (any more), by name."""
 
@@ -101,7 +105,6 @@ class Dispatcher:
 
     async def start(self) -> None:
         """Begin to claim."""
-        self.backlog = await self._store.backlog()
         await self.circuits.look(names=self._lanes)
         await self._count_without_lane()
         for name, waiting in self.without_lane.items():
@@ -142,7 +145,7 @@ class Dispatcher:
 
     def expect(self, deliveries: int) -> None:
         """So many more wait in the store by now."""
-        self.backlog += deliveries
+        self.backlog.change(deliveries)
         self._wake.set()
 
     # -- stopping -----------------------------------------------------------------------------
@@ -405,9 +408,10 @@ class Dispatcher:
     def _on_recorded(self, claim: Claim, finish: Finish) -> None:
         """The end of an attempt is committed."""
         if finish.state.is_final:
-            self.backlog -= 1
-        self.backlog += len(finish.deliveries)
-        self.backlog += sum(len(staged.deliveries) for staged in finish.messages)
+            self.backlog.change(-1)
+        if finish.deliveries or finish.messages:
+            more = sum(len(staged.deliveries) for staged in finish.messages)
+            self.backlog.change(len(finish.deliveries) + more)
         if finish.messages or finish.deliveries or finish.key is not None:
             self._wake.set()
         if finish.state is not State.SUCCEEDED:
@@ -417,7 +421,6 @@ class Dispatcher:
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             try:
-                self.backlog = await self._store.backlog() + len(self._tasks)
                 await self._count_without_lane()
                 await self.circuits.look(names=self._lanes)
             except StoreError as error:

@@ -4,13 +4,14 @@ from collections.abc import Awaitable, Callable, Mapping, Sequence
 from functools import lru_cache, partial
 from typing import Any
 
+from receiver.dispatch.backlog import Backlog
 from receiver.dispatch.dispatcher import Dispatcher
 from receiver.dispatch.lane import Lane
 from receiver.dispatch.policies import HandlerPolicies
-from receiver.errors import StoreUnavailable
 from receiver.model import DeliveryId, Event, NewDelivery, NewEvent, from_ms
 from receiver.registry import Handler
 from receiver.store.base import Claim, Recorded, Rejection, Store
+from receiver.store.space import DiskSpace
 
 ReadOrderingKey = Callable[[Any], str | None]
 
@@ -87,17 +88,25 @@ class DispatchIntake:
     """The `Intake` of a server: plans, records, and hands over to the dispatcher."""
 
     def __init__(
-        self, store: Store, planner: Planner, dispatcher: Dispatcher | None, *, max_backlog: int
+        self,
+        store: Store,
+        planner: Planner,
+        dispatcher: Dispatcher | None,
+        backlog: Backlog,
+        space: DiskSpace | None = None,
     ) -> None:
         self._store = store
         self._planner = planner
         self._dispatcher = dispatcher
-        self._max_backlog = max_backlog
+        self._backlog = backlog
+        self._space = space
         self.listener: Callable[[str, Mapping[str, Any]], None] | None = None
         """Hears the type and body of each event as it comes: a hint, a moment before the commit."""
 
     def accept(self, event: NewEvent, value: Mapping[str, Any] | None) -> Awaitable[Recorded]:
         """Commit an event with its deliveries; see `receiver.ingress.Intake`."""
+        if self._space is not None and self._space.reason is not None:
+            raise self._space.refusal()
         if value is None:
             return self._store.record(event, ())
         if self.listener is not None:
@@ -105,12 +114,13 @@ class DispatchIntake:
         plan = self._planner.plan(event.source, event.type)
         deliveries = plan.for_event(value)
         dispatcher = self._dispatcher
-        if not deliveries or dispatcher is None:
-            return self._store.record(event, deliveries)
-        if dispatcher.backlog >= self._max_backlog:
-            raise StoreUnavailable(
-                f"{dispatcher.backlog} deliveries wait, store.max_backlog is {self._max_backlog}",
-                retry_after_seconds=30,
+        if not deliveries:
+            return self._store.record(event, ())
+        if self._backlog.is_full:
+            raise self._backlog.refusal()
+        if dispatcher is None:
+            return self._store.record(
+                event, deliveries, committed=partial(self._count, len(deliveries))
             )
         lanes = plan.lanes
         if lanes is not None and dispatcher.reserve(lanes):
@@ -126,13 +136,17 @@ class DispatchIntake:
         """Keep a refused request."""
         await self._store.reject(rejection)
 
+    def _count(self, deliveries: int, recorded: Recorded | None) -> None:
+        if recorded is not None and not recorded.is_duplicate:
+            self._backlog.change(deliveries)
+
     @staticmethod
     def _announce(dispatcher: Dispatcher, count: int, recorded: Recorded | None) -> None:
         if recorded is not None and not recorded.is_duplicate:
             dispatcher.expect(count)
 
-    @staticmethod
     def _hand_over(
+        self,
         dispatcher: Dispatcher,
         event: NewEvent,
         deliveries: Sequence[NewDelivery],
@@ -142,7 +156,7 @@ class DispatchIntake:
         if recorded is None or recorded.is_duplicate:
             dispatcher.give_up(lanes)
             return
-        dispatcher.backlog += len(lanes)
+        self._backlog.change(len(lanes))
         stored = Event(
             id=event.id,
             seq=recorded.seq,

@@ -128,6 +128,8 @@ class StoreSettings(Section):
     """How long an event is known as seen before, whether it is still kept or not."""
     max_backlog: Count = 1_000_000
     """Deliveries that may wait; with more, webhooks are answered 503 until some are done."""
+    min_free_bytes: Annotated[int, Field(ge=0)] = 67_108_864
+    """With less room on the database's disk, webhooks are answered 503; 0: until it is full."""
 
 
 class HandlersSettings(Section):

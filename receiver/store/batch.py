@@ -26,9 +26,10 @@ _STEP = 8
 """Rows are filled up to a multiple of this, so that few statements are ever compiled."""
 _NO_ROW: BatchRow = ("", *(0,) * 10)
 
+_DISK_FULL = "the disk is full; free some space"
 _OUTAGES = {
-    "SQLITE_FULL": "the disk is full; free some space",
-    "SQLITE_IOERR_SHMSIZE": "the disk is full; free some space",
+    "SQLITE_FULL": _DISK_FULL,
+    "SQLITE_IOERR_SHMSIZE": _DISK_FULL,
     "SQLITE_IOERR_NOMEM": "memory is exhausted",
     "SQLITE_BUSY": "the database is locked by another program; end it",
     "SQLITE_LOCKED": "the database is locked by another program; end it",
@@ -59,13 +60,16 @@ class BatchWriter:
         finisher: Finisher,
         dead_events: DeadEvents,
         on_fatal: Callable[[BaseException], None],
+        on_full: Callable[[], None] = lambda: None,
     ) -> None:
         self._db = connection
         self._q = queries
         self._finisher = finisher
         self._dead_events = dead_events
         self._on_fatal = on_fatal
+        self._on_full = on_full
         self._failed: BaseException | None = None
+        self._mode = "PASSIVE"
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self.busy_seconds = BUSY_TIMEOUT_SECONDS
         """How long a batch waits while another process writes."""
@@ -82,10 +86,16 @@ class BatchWriter:
         if time.monotonic() >= self._checkpoint_at:
             self._checkpoint()
 
+    def shrink_log(self) -> None:
+        """With the next batch move the WAL in, and cut it to nothing if no reader needs it."""
+        self._mode = "TRUNCATE"
+        self._checkpoint_at = 0.0
+
     def _checkpoint(self) -> None:
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
+        mode, self._mode = self._mode, "PASSIVE"
         try:
-            self._db.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            self._db.execute(f"PRAGMA wal_checkpoint({mode})").fetchall()
         except sqlite3.Error as error:
             self._refusal(error)  # what is no failure of the disk may pass: the WAL holds it all
 
@@ -242,6 +252,8 @@ class BatchWriter:
         outage = next((_OUTAGES[each] for each in _OUTAGES if name.startswith(each)), None)
         if outage is None and name.startswith(_FATAL):
             self._fail(error)
+        if outage == _DISK_FULL:
+            self._on_full()
         if self._failed is not None:
             return f"the store failed: {self._failed}"
         return None if outage is None else f"store: {outage} ({error})"

@@ -105,6 +105,18 @@ class SqliteReads:
         """See `Store.backlog`."""
         return int((await self._rows("count_backlog", ()))[0][0])
 
+    async def spare_bytes(self) -> int:
+        """How much of the file is free, for new events too."""
+
+        def look(db: "sqlite3.Connection") -> int:
+            pages, size = (
+                db.execute(f"PRAGMA {each}").fetchone()[0]
+                for each in ("freelist_count", "page_size")
+            )
+            return int(pages * size)
+
+        return await self.read(look)
+
     async def waiting(self) -> dict[str, int]:
         """See `Store.waiting`."""
         return dict(await self._rows("count_waiting", ()))

@@ -66,12 +66,15 @@ class SqliteStore(SqliteReads):
         """Called on the loop when the disk fails so that nothing can be trusted any more."""
         self.on_dead: OnDead | None = None
         self.on_dead_told: Callable[[int], None] | None = None
+        self.on_full: Callable[[], None] = lambda: None
+        """Called on the writer's thread when a write finds the disk full; set before `open`."""
         self._queries = Queries.load("queries.sql")
         self._lock = OwnerLock(path)
         self._life = LifeLock(self._lock.path)
         self._leases: Leases | None = None
         self._numbers = self._writers_numbers = Numbers(0)
         self._writer: GroupWriter | None = None
+        self._batches: BatchWriter | None = None
         self._connection: sqlite3.Connection | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._next_slice = 0
@@ -123,14 +126,15 @@ class SqliteStore(SqliteReads):
             next_number=self._next_number,
             dead_events=dead_events,
         )
-        batches = BatchWriter(
+        self._batches = BatchWriter(
             self._connection,
             self._queries,
             finisher=finisher,
             dead_events=dead_events,
             on_fatal=self._fatal,
+            on_full=self.on_full,
         )
-        self._writer = GroupWriter(batches.apply, name="store-writer")
+        self._writer = GroupWriter(self._batches.apply, name="store-writer")
         return self._writer
 
     def _choose_role(self) -> bool:
@@ -239,6 +243,12 @@ class SqliteStore(SqliteReads):
         future: asyncio.Future[T] = self._loop.create_future()
         self._writer.put(CallOperation(future, call))
         return await future
+
+    async def shrink_log(self) -> None:
+        """Move the write-ahead log into the database, and give back its room if nobody reads."""
+        assert self._batches is not None, "a reader has no log to shrink"
+        self._batches.shrink_log()
+        await self.write(lambda _db: None)
 
     async def claim(
         self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()

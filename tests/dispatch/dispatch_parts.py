@@ -200,7 +200,8 @@ def intake_of(
         routes_name="routes",
         lane=dispatcher.lane,
     )
-    return DispatchIntake(store, planner, dispatcher, max_backlog=max_backlog)
+    dispatcher.backlog.most = max_backlog
+    return DispatchIntake(store, planner, dispatcher, dispatcher.backlog)
 
 
 def on_test(**options: Any) -> Callable[..., Any]:

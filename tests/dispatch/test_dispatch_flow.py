@@ -49,7 +49,7 @@ async def test_what_was_stored_before_the_start_is_taken_up(store: SqliteStore) 
     delivery_id = await send(store, "h.test")
     seen: list[Claim] = []
     async with dispatching(store, lane(recording(seen))) as dispatcher:
-        assert dispatcher.backlog >= 0
+        assert dispatcher.backlog.count >= 0
         await in_state(store, delivery_id, State.SUCCEEDED)
     assert [each.delivery_id for each in seen] == [delivery_id]
 
@@ -81,7 +81,7 @@ async def test_an_accepted_event_is_handed_over_claimed(store: SqliteStore) -> N
         gate.open.set()
         for each in ids:
             await in_state(store, each, State.SUCCEEDED)
-        await until(lambda: dispatcher.backlog == 0)
+        await until(lambda: dispatcher.backlog.count == 0)
     assert gate.most == 2
 
 
@@ -116,7 +116,7 @@ async def test_past_the_backlogs_limit_events_are_refused(store: SqliteStore) ->
         with pytest.raises(StoreUnavailable, match=r"store\.max_backlog is 3"):
             intake.accept(event(), {})
         gate.open.set()
-        await until(lambda: dispatcher.backlog == 0)
+        await until(lambda: dispatcher.backlog.count == 0)
         await intake.accept(event(), {})
 
 
