@@ -69,7 +69,9 @@ def host_replay(
     try:
         progress = run_loop(main())
     except KeyboardInterrupt:
-        if replay_id is not None:
+        if as_json:
+            print_json({"id": replay_id, "status": Status.PAUSED})
+        elif replay_id is not None:
             print_line(
                 f"paused; nothing is lost. Go on: clarihook replay resume {replay_id}. "
                 "What was added already runs whenever `clarihook serve` does."

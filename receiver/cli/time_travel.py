@@ -15,11 +15,11 @@ import httpx2
 from claribi import AsyncClariBI
 from receiver.cli.deployment import opened
 from receiver.cli.output import print_json
+from receiver.cli.progress import progress_bar
 from receiver.cli.time_travel_view import (
     AS_BEFORE,
     Difference,
     Ending,
-    Meter,
     difference_record,
     print_difference,
     print_summary,
@@ -127,12 +127,12 @@ async def _travel(
     async with opened(settings, "reader") as store, _today(settings, handler, network) as today:
         total = await count_candidates(store, selection)
         scanner = Scanner(store, selection)
-        with Meter("comparing", total) as meter:
+        with progress_bar("comparing") as on_progress:
             async for events in _pages(scanner):
                 then = await _said(store, name, events)
                 states = await store.latest_handler_states([event.id for event in events])
                 for event in events:
-                    meter.step()
+                    on_progress(tally.events + tally.not_for_it, total)
                     if handler is not None and not handler.matches(event.type):
                         tally.not_for_it += 1
                         continue

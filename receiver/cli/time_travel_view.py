@@ -2,12 +2,9 @@
 
 import json
 from dataclasses import dataclass
-from typing import Any, Literal, Self
+from typing import Any, Literal
 
-from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeRemainingColumn
-from rich.progress import Progress as Bar
-
-from receiver.cli.output import console, print_line
+from receiver.cli.output import print_line
 from receiver.cli.records import message_record
 from receiver.cli.times import iso, shown
 from receiver.model import Event
@@ -36,42 +33,6 @@ class Difference:
     def is_one(self) -> bool:
         """Whether anything differs."""
         return self.verdict != "same" or self.ending != AS_BEFORE
-
-
-class Meter:
-    """A bar on a terminal; elsewhere a line for each tenth."""
-
-    def __init__(self, name: str, total: int) -> None:
-        self._name = name
-        self._total = max(1, total)
-        self._done = self._told = 0
-        self._screen = console(stderr=True)
-        self._bar = Bar(
-            TextColumn("{task.description}"),
-            BarColumn(),
-            MofNCompleteColumn(),
-            TimeRemainingColumn(),
-            console=self._screen,
-            disable=not self._screen.is_terminal,
-            transient=True,
-        )
-        self._task = self._bar.add_task(name, total=total)
-
-    def __enter__(self) -> Self:
-        self._bar.start()
-        return self
-
-    def __exit__(self, *_exception: object) -> None:
-        self._bar.stop()
-
-    def step(self) -> None:
-        """One more."""
-        self._done += 1
-        self._bar.update(self._task, completed=self._done)
-        tenth = self._done * 10 // self._total
-        if self._bar.disable and tenth > self._told:
-            self._told = tenth
-            self._screen.print(f"{self._name}: {self._done} of {self._total}", soft_wrap=True)
 
 
 def print_difference(difference: Difference) -> None:

@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from live_deployment import Deployment, eventually
 
+from receiver.store.driver import sqlite3
+
 
 @pytest.fixture
 def deployment(tmp_path: Path) -> Iterator[Deployment]:
@@ -134,6 +136,28 @@ def test_kill_9_leaves_a_replay_that_can_be_finished(deployment: Deployment) -> 
     shown = deployment.json("replay", "show", "1")
     assert (shown["events"], shown["states"]) == (20, {"succeeded": 20})
     assert set(Counter(deployment.lines("handled")).values()) == {2}
+
+
+def test_a_server_goes_on_with_a_replay_whose_command_was_killed(stored: Deployment) -> None:
+    """At its start too: a replay survives whoever began it, and goes on at its own pace."""
+    run = stored.popen("replay", "--type", "good.*", "--rate", "2")
+    assert run.stderr is not None
+    run.stderr.readline()
+    run.kill()
+    run.communicate(timeout=60)
+    assert stored.json("replay", "show", "1")["status"] == "running"
+    # As if it were longer ago: the test need not wait for what a server waits.
+    database = sqlite3.connect(stored.home / "data/clarihook.db")
+    with database:
+        database.execute("UPDATE replays SET driven_at = 1")
+    database.close()
+    stored.serve()
+    eventually(lambda: stored.json("replay", "show", "1")["status"] == "ended")
+    shown = stored.json("replay", "show", "1")
+    assert (shown["states"], shown["events_per_second"]) == ({"succeeded": 5}, 2.0)
+    replayed = Counter(line for line in stored.lines("handled") if line.endswith("replay"))
+    assert len(replayed) == 5
+    assert set(replayed.values()) == {1}
 
 
 def test_a_replay_beside_a_server_is_cancelled_from_elsewhere(deployment: Deployment) -> None:

@@ -2,9 +2,11 @@
 
 import asyncio
 import hashlib
+import json
 import os
 import pty
 import re
+import signal
 import subprocess
 import sys
 from collections import Counter
@@ -125,6 +127,16 @@ def test_a_typed_ctrl_c_pauses_and_resume_runs_each_event_exactly_once(stored: D
     times = Counter(line.split()[0] for line in stored.lines("handled"))
     assert len(times) == EVENTS
     assert set(times.values()) == {1}
+
+
+def test_a_ctrl_c_leaves_one_json_document(stored: Deployment) -> None:
+    run = stored.popen("replay", "--type", "*", "--rate", "0.5", "--json")
+    assert run.stderr is not None
+    run.stderr.readline()
+    run.send_signal(signal.SIGINT)
+    out, _ = run.communicate(timeout=60)
+    assert run.returncode == 130
+    assert json.loads(out) == {"id": 1, "status": "paused"}
 
 
 def test_a_pipe_gets_plain_lines(stored: Deployment) -> None:
