@@ -40,8 +40,15 @@ from receiver.testing.run import run_with
 
 _PAGE = 100
 
-Today = Callable[[Event], Awaitable[tuple[HandlerRun, list[ApiCall]]]]
-"""Runs today's code on an event: what it did, and the writes that were kept from going out."""
+
+@dataclass(frozen=True)
+class Today:
+    """Today's code, ready to run."""
+
+    takes: Callable[[Event], bool]
+    """Whether it is for this event."""
+    run: Callable[[Event], Awaitable[tuple[HandlerRun, list[ApiCall]]]]
+    """What it did, and the writes that were kept from going out."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +140,10 @@ async def _travel(
                 states = await store.latest_handler_states([event.id for event in events])
                 for event in events:
                     on_progress(tally.events + tally.not_for_it, total)
-                    if handler is not None and not handler.matches(event.type):
+                    if not today.takes(event):
                         tally.not_for_it += 1
                         continue
-                    run, writes = await today(event)
+                    run, writes = await today.run(event)
                     difference = _compare(
                         event, then[event.id], states[event.id].get(name), run, writes
                     )
@@ -201,7 +208,7 @@ def _compare(
 async def _today(
     settings: Settings, handler: Handler | None, network: Network
 ) -> AsyncIterator[Today]:
-    """Today's code, ready to run; its network is closed, and its answers kept, afterwards."""
+    """Today's code; its network is closed, and its answers kept, afterwards."""
     if handler is None:
         table = routes.RouteTable(settings.routes)
 
@@ -216,7 +223,7 @@ async def _today(
             )
             return run, []
 
-        yield route
+        yield Today(lambda event: table.matches(event.source, event.type), route)
         return
     api = CapturedNetwork(settings.claribi.base_url, answers=network.answers)
     web = CapturedNetwork(answers=network.answers)
@@ -230,7 +237,7 @@ async def _today(
         return done, writes
 
     try:
-        yield run
+        yield Today(lambda event: handler.matches(event.type), run)
     finally:
         await resources.close()
         if network.save_to is not None:

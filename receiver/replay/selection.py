@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass
 from typing import Literal
 
 from receiver.errors import StoreError
-from receiver.model import State, from_ms
+from receiver.model import INTERNAL_SOURCE, State, from_ms
 from receiver.store.base import EventFilter
 
 RestState = Literal["open", "paused", "cancelled"]
@@ -53,6 +53,12 @@ class Selection:
         is_all = self.handler is None and not self.quiet
         return (State.DEAD,) if is_all and State.DEAD in self.states else ()
 
+    @property
+    def takes_own(self) -> bool:
+        """Whether events that clarihook raised itself are meant: only if they are named."""
+        named = (*self.types, *self.sources)
+        return bool(self.ids) or any(name.startswith(INTERNAL_SOURCE) for name in named)
+
     def filter(self, position: str | None = None) -> EventFilter:
         """The events, those beyond `position` only; `where` is left to who reads them."""
         return EventFilter(
@@ -65,6 +71,7 @@ class Selection:
             message_states=self.message_states,
             names=(self.handler,) if self.handler is not None else (),
             channel=self.channel,
+            with_own=self.takes_own,
             before=position if self.newest else None,
             after=None if self.newest else position,
         )

@@ -197,6 +197,8 @@ class EventFilter:
     is any."""
     channel: str | None = None
     """The channel whose messages `message_states` looks at; None is any."""
+    with_own: bool = True
+    """Also those that clarihook raised itself (`receiver.model.INTERNAL_SOURCE`)."""
 
 
 @dataclass(frozen=True, kw_only=True)

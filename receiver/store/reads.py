@@ -291,6 +291,7 @@ def _event_parameters(which: EventFilter) -> dict[str, Any]:
         "message_states": _array([state.value for state in which.message_states]),
         "names": _array(which.names),
         "channel": which.channel,
+        "with_own": which.with_own,
     }
 
 

@@ -38,6 +38,7 @@ WHERE
     events.id > :after
     AND events.id < :before
     AND (:ids IS NULL OR events.id IN (SELECT value FROM json_each(:ids)))
+    AND (:with_own OR events.source <> 'clarihook')
     AND (:types IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
     ))
@@ -97,6 +98,7 @@ WHERE
     events.id > :after
     AND events.id < :before
     AND (:ids IS NULL OR events.id IN (SELECT value FROM json_each(:ids)))
+    AND (:with_own OR events.source <> 'clarihook')
     AND (:types IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
     ))
@@ -144,6 +146,7 @@ WHERE
     id > :after
     AND id < :before
     AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
+    AND (:with_own OR events.source <> 'clarihook')
     -- Named whole: json_each has columns `id` and `type` of its own.
     AND (:types IS NULL OR EXISTS (
         SELECT 1 FROM json_each(:types) WHERE events.type GLOB value

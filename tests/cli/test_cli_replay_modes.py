@@ -119,7 +119,8 @@ def test_without_notifying_handlers_run_and_what_they_say_is_shown(
     assert {message["channel"] for message in shown["not_sent"]} == {"pager", "ops"}
     listed = stored.json("deliveries", "list", "--replay", "1", "--state", "cancelled")
     assert listed["deliveries"][0]["reason"] == ("shown, not sent: replay 1 runs with --no-notify")
-    # A trial counts for nothing: what died is still what died.
+    # A trial counts for nothing: what died is still what died, and only that is meant.
+    assert stored.json("events", "list", "--type", "clarihook.delivery.dead")["events"] != []
     assert (
         stored.json("replay", "run", "--type", "*", "--state", "dead", "--dry-run")["events"] == 3
     )

@@ -991,6 +991,10 @@ class QueryContract:
         assert [each.id for each in newest] == ids[:0:-1]
         page = await store.events(EventFilter(before=newest[-1].id), limit=3)
         assert [each.id for each in page] == ids[:1]
+        own = event(received_ms=start + 9, type="clarihook.delivery.dead", source="clarihook")
+        await store.record(own, [])
+        assert await found() == [*ids, own.id]
+        assert await found(with_own=False) == ids
 
     async def test_deliveries_are_selected_newest_first(self, store: Store) -> None:
         first, second, third = [await record_one(store, handler(n)) for n in ("a.x", "a.y", "b")]
