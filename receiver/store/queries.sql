@@ -385,9 +385,11 @@ FROM deliveries
 WHERE state = 'running'
 
 -- name: rescue
+-- It keeps its place: what was claimed before the backlog goes before it again. Not later than
+-- now, though: the clock may have been put back.
 UPDATE deliveries
 SET
-    state = ?1, finalized_at = ?2, due_at = ?3, reason = ?4, worker = NULL,
+    state = ?1, finalized_at = ?2, due_at = min(due_at, ?3), reason = ?4, worker = NULL,
     deaths = ?5, priority = coalesce(?6, priority)
 WHERE id = ?7 AND state = 'running' AND worker = ?8
 

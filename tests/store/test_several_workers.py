@@ -62,6 +62,19 @@ async def test_a_dead_workers_deliveries_are_taken_up_before_its_lease_ends(
         assert attempt.error_class == "WorkerDied"
 
 
+async def test_what_a_dead_worker_ran_goes_before_what_came_later(opened: OpenSqlite) -> None:
+    async with opened() as owner, opened(role="worker") as worker:
+        orphan = await record_one(owner)
+        await claim_one(worker)
+        backlog = [await record_one(owner) for _ in range(3)]
+        await past_the_lease()  # so that they were due before it is rescued
+        await die(worker)
+        assert await owner.heartbeat() == 1
+        claims = await owner.claim({HANDLER: 1}, now_ms=now_ms())
+        assert [claim.delivery_id for claim in claims] == [orphan]
+        assert [(await claim_one(owner)).delivery_id for _ in backlog] == backlog
+
+
 async def test_a_starting_owner_leaves_a_live_workers_deliveries_alone(opened: OpenSqlite) -> None:
     async with opened(role="worker") as worker:
         delivery_id = await record_one(worker)
