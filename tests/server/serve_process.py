@@ -10,7 +10,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -63,9 +63,11 @@ class Serve:
         *arguments: str,
         program: list[str] | None = None,
         pass_fds: Collection[int] = (),
+        environment: Mapping[str, str] | None = None,
     ) -> None:
+        """`environment` is added to this process's own."""
         self.home = home
-        environment = {k: v for k, v in os.environ.items() if not k.startswith("CLARIHOOK_")}
+        own = {k: v for k, v in os.environ.items() if not k.startswith("CLARIHOOK_")}
         command = program or [sys.executable, "-m", "receiver.cli", "serve"]
         if "work" not in command:
             arguments = ("--port", "0", *arguments)
@@ -73,7 +75,7 @@ class Serve:
         self.process = subprocess.Popen(
             [*command, "--home", str(home), *arguments],
             cwd=REPOSITORY,
-            env=environment,
+            env={**own, **(environment or {})},
             pass_fds=pass_fds,
             stderr=subprocess.PIPE,
             text=True,
@@ -142,13 +144,13 @@ class Serve:
         return int(line.split()[1]) * 1024
 
     def post(
-        self, body: bytes, *, source: str = "claribi", timeout: float = 20
+        self, body: bytes, *, source: str = "claribi", timeout: float = 20, at: float | None = None
     ) -> tuple[int, dict[str, Any]]:
-        """Send one signed event on a connection of its own."""
+        """Send one event on a connection of its own, signed at that time, or now."""
         assert self.address is not None
         connection = http.client.HTTPConnection(*self.address, timeout=timeout)
         try:
-            headers = {"X-ClariBI-Signature": sign(body)}
+            headers = {"X-ClariBI-Signature": sign(body, at=at)}
             connection.request("POST", f"/hooks/{source}", body, headers)
             reply = connection.getresponse()
             return reply.status, json.loads(reply.read())
@@ -162,9 +164,10 @@ def serving(
     *arguments: str,
     program: list[str] | None = None,
     pass_fds: Collection[int] = (),
+    environment: Mapping[str, str] | None = None,
 ) -> Iterator[Serve]:
     """A server that listens, and is gone afterwards whatever happens."""
-    serve = Serve(home, *arguments, program=program, pass_fds=pass_fds)
+    serve = Serve(home, *arguments, program=program, pass_fds=pass_fds, environment=environment)
     try:
         yield serve.ready()
     finally:
@@ -173,8 +176,8 @@ def serving(
         serve.wait()
 
 
-def sign(body: bytes) -> str:
-    now = int(time.time())
+def sign(body: bytes, *, at: float | None = None) -> str:
+    now = int(time.time() if at is None else at)
     return f"t={now},v1={hmac.digest(SECRET.encode(), b'%d.' % now + body, hashlib.sha256).hex()}"
 
 
