@@ -106,11 +106,6 @@ def _crash_test(home: Path, rounds: int, *, as_json: bool) -> None:
     database = load_settings(home, needs_secrets=False).sqlite_path
     if database is None:
         raise ConfigError("store.url: the crash test is for a database that is a file")
-    if not database.parent.is_dir():
-        raise UsageError(
-            f"{database.parent}: there is no such folder yet. Start `clarihook serve` once, or "
-            "check --home and store.url."
-        )
 
     def tell(done: "Round") -> None:
         if not as_json:
@@ -121,7 +116,15 @@ def _crash_test(home: Path, rounds: int, *, as_json: bool) -> None:
 
     # As Ctrl-C: the server and the folder are ours to clean up.
     signal.signal(signal.SIGTERM, lambda *_: signal.raise_signal(signal.SIGINT))
-    report = run_crash_test(database.parent, rounds=rounds, on_round=tell)
+    try:
+        if not database.parent.is_dir():
+            raise UsageError(
+                f"{database.parent}: there is no such folder yet. Start `clarihook serve` once, "
+                "or check --home and store.url."
+            )
+        report = run_crash_test(database.parent, rounds=rounds, on_round=tell)
+    except OSError as error:
+        raise ClarihookError(f"{database.parent}: the test can't be done: {error}") from None
     if as_json:
         print_json(_as_document(report))
     else:

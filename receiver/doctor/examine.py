@@ -5,7 +5,7 @@ from pathlib import Path
 
 from receiver.doctor.database import examine_database
 from receiver.doctor.files import examine_files
-from receiver.doctor.finding import Finding
+from receiver.doctor.finding import Finding, fault
 from receiver.doctor.machine import examine_machine
 from receiver.doctor.parts import examine_parts
 from receiver.doctor.settings import examine_settings
@@ -23,8 +23,15 @@ def examine(home: Path) -> Iterator[Finding]:
         return
     parts = examine_parts(settings)
     yield from parts.findings
-    if settings.sqlite_path is None:
+    database = settings.sqlite_path
+    if database is None:
         return
-    yield from examine_files(settings.sqlite_path)
-    if settings.sqlite_path.exists():
+    try:
+        yield from examine_files(database)
+        is_there = database.exists()
+    except PermissionError as error:
+        text = f"{error.filename}: this user may not look there"
+        yield fault("folder", text, "run this as the user that serves")
+        return
+    if is_there:
         yield from examine_database(settings, parts.names)

@@ -71,7 +71,8 @@ def _examine_channels(settings: Settings, findings: list[Finding]) -> set[str] |
     except ConfigError as error:
         findings += _channel_faults(error)
     else:
-        text = f"{len(notifier.channels)} with {len(names)} targets; none was called"
+        shown = ", ".join(f"{name} ({len(each)})" for name, each in notifier.channels.items())
+        text = f"{shown}; no message was sent"
         findings.append(ok("channels", text))
     return names
 
