@@ -11,14 +11,15 @@ import typer
 from receiver.cli.asking import YesOption, confirm
 from receiver.cli.deployment import find_delivery, find_event, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
-from receiver.cli.output import print_json, print_line, print_table
+from receiver.cli.output import print_json, print_line, print_table, print_warning
 from receiver.cli.records import delivery_record, reason_of
 from receiver.cli.times import SinceOption, UntilOption, shown, span_ms
 from receiver.cli.tree import Story, print_stories, tell
 from receiver.cli.waiting import with_reasons
-from receiver.errors import UsageError
+from receiver.errors import HandlerLoadError, UsageError
 from receiver.model import Delivery, DeliveryId, State, format_delivery_id
 from receiver.settings import Settings, load_settings
+from receiver.settings.problems import name_hint, nearest
 from receiver.store.base import DeliveryFilter
 from receiver.store.ids import first_number_at
 from receiver.store.sqlite import SqliteStore
@@ -60,9 +61,14 @@ def list_(
     """List deliveries, the newest first.
 
     Example: clarihook deliveries list --state dead --since yesterday
+
+    Example: clarihook deliveries list --name 'ops/*' --json
     """
     which = _filter(state, name, since, until, replay)
-    found = asyncio.run(_list(load_settings(home, needs_secrets=False), which, event, limit))
+    settings = load_settings(home, needs_secrets=False)
+    found = asyncio.run(_list(settings, which, event, limit))
+    if not found:
+        _warn_of_mistyped(settings, which.names)
     if as_json:
         print_json({"deliveries": [delivery_record(delivery) for delivery in found]})
         return
@@ -106,7 +112,9 @@ def retry(
     A server that is up notices within a fraction of a second; else `clarihook serve` runs them.
     The exit status is 1 if one that was named can't be retried.
 
-    Example: clarihook deliveries retry --state dead --name 'ops/*'
+    Example: clarihook deliveries retry dlv_cac7ee4f0801000
+
+    Example: clarihook deliveries retry --state dead --name 'ops/*' --yes
     """
     which = _filter(state, name, since, until, replay)
     change = Change(
@@ -252,6 +260,28 @@ def _filter(
         after=None if since_ms is None else first_number_at(since_ms) - 1,
         before=None if until_ms is None else first_number_at(until_ms),
     )
+
+
+def _warn_of_mistyped(settings: Settings, names: Sequence[str]) -> None:
+    """Nothing was found: say so if a name is nearly a handler's or a channel's."""
+    from receiver.registry import load_handlers  # noqa: PLC0415 - slow, and seldom needed
+
+    if not names:
+        return
+    try:
+        paths = [settings.path(path) for path in settings.handlers.paths]
+        found = load_handlers(paths, plugins=settings.handlers.plugins, on_error="skip").handlers
+    except HandlerLoadError:
+        found = ()
+    known = {handler.name for handler in found}
+    for name in names:
+        channel, slash, _ = name.partition("/")
+        if slash and "*" not in channel and channel not in settings.channels:
+            hint = name_hint(channel, settings.channels)
+            print_warning(f"there is no channel {channel!r} in the settings; {hint}")
+        near = None if slash or "*" in name or name in known else nearest(name, known)
+        if near is not None:
+            print_warning(f"there is no handler {name!r}; did you mean {near!r}?")
 
 
 def _row(delivery: Delivery) -> tuple[object, ...]:

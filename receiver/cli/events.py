@@ -12,7 +12,7 @@ from receiver.cli.forward import forward
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_body, print_json, print_line, print_table
 from receiver.cli.records import event_record, event_summary
-from receiver.cli.selecting import SourceOption, TypeOption, event_filter
+from receiver.cli.selecting import SourceOption, TypeOption, event_filter, warn_of_mistyped
 from receiver.cli.send import send
 from receiver.cli.tail import tail
 from receiver.cli.times import SinceOption, UntilOption, shown
@@ -48,9 +48,14 @@ def list_(
     """List events, the newest first, with the states of their deliveries.
 
     Example: clarihook events list --type 'data_source.*' --since 2h
+
+    Example: clarihook events list --since yesterday --until today --limit 1000 --json
     """
     which = event_filter(type_, source, since, until)
-    rows = asyncio.run(_list(load_settings(home, needs_secrets=False), which, limit))
+    settings = load_settings(home, needs_secrets=False)
+    rows = asyncio.run(_list(settings, which, limit))
+    if not rows:
+        warn_of_mistyped(settings, which)
     if as_json:
         print_json({"events": rows})
         return
@@ -78,6 +83,8 @@ def show(
     """Show an event: headers, body, and every delivery with its attempts and messages.
 
     Example: clarihook events show evt_01980d06a800
+
+    Example: clarihook events show evt_01980d06a800 --raw | sha256sum
     """
     event, stories = asyncio.run(_show(load_settings(home, needs_secrets=False), event_id))
     if raw:

@@ -5,13 +5,14 @@ from typing import Annotated
 
 import typer
 
+from receiver.cli.completing import one_of
 from receiver.cli.options import HERE, HomeOption
 from receiver.cli.secrets import resolve
-from receiver.cli.selecting import SourceOption, TypeOption, event_filter
+from receiver.cli.selecting import SourceOption, TypeOption, event_filter, warn_of_mistyped
 from receiver.cli.times import SinceOption
 from receiver.errors import UsageError
 from receiver.settings import Settings, load_settings
-from receiver.signatures import Scheme, SchemeSpec, build_scheme
+from receiver.signatures import PRESETS, Scheme, SchemeSpec, build_scheme
 
 
 def forward(
@@ -27,7 +28,9 @@ def forward(
         str | None,
         typer.Option(help="Sign with this one: env:NAME, file:PATH or itself; else the source's."),
     ] = None,
-    scheme: Annotated[str, typer.Option(help="With --secret: how to sign.")] = "claribi",
+    scheme: Annotated[
+        str, typer.Option(help="With --secret: how to sign.", autocompletion=one_of(*PRESETS))
+    ] = "claribi",
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Into a private network, too.")
     ] = False,
@@ -55,6 +58,8 @@ def forward(
     if as_received and secret is not None:
         raise UsageError("--as-received keeps the signature that came; leave --secret out")
     settings = load_settings(home, needs_secrets=not as_received and secret is None)
+    which = event_filter(type_, source, since or "now", None)
+    warn_of_mistyped(settings, which)
     how = Resend(
         url=to,
         as_received=as_received,
@@ -65,7 +70,7 @@ def forward(
     )
     run = Forwarding(settings, how, count, as_json=as_json)
     try:
-        asyncio.run(run.run(event_filter(type_, source, since or "now", None)))
+        asyncio.run(run.run(which))
     except KeyboardInterrupt:
         run.print_end()
         return

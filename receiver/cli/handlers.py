@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from receiver.cli.answers import api_answers, json_object
+from receiver.cli.completing import handlers
 from receiver.cli.deployment import find_handler
 from receiver.cli.given import stored_or_body
 from receiver.cli.options import HERE, HomeOption, JsonOption
@@ -49,7 +50,10 @@ app.command()(new)
 
 @app.command()
 def run(
-    name: Annotated[str, typer.Argument(help="The handler, as `handlers list` names it.")],
+    name: Annotated[
+        str,
+        typer.Argument(help="The handler, as `handlers list` names it.", autocompletion=handlers),
+    ],
     event: Annotated[
         str | None,
         typer.Argument(

@@ -10,12 +10,12 @@ from receiver.cli.deployment import opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table
 from receiver.cli.records import body_fields
-from receiver.cli.selecting import SourceOption
+from receiver.cli.selecting import SourceOption, warn_of_mistyped
 from receiver.cli.times import SinceOption, UntilOption, iso, shown, span_ms
 from receiver.errors import UsageError
 from receiver.model import from_ms, parse_headers
 from receiver.settings import Settings, load_settings
-from receiver.store.base import Rejection, RejectionFilter
+from receiver.store.base import EventFilter, Rejection, RejectionFilter
 
 app = typer.Typer(help="Look at requests that were refused; accept them after the fact.")
 
@@ -42,7 +42,10 @@ def list_(
     Example: clarihook rejections list --status 401 --since 2h
     """
     which = _filter(None, source, status, since, until)
-    found = asyncio.run(_find(load_settings(home, needs_secrets=False), which, limit))
+    settings = load_settings(home, needs_secrets=False)
+    found = asyncio.run(_find(settings, which, limit))
+    if not found:
+        warn_of_mistyped(settings, EventFilter(sources=source or ()))
     if as_json:
         print_json({"rejections": [_summary(rejection) for rejection in found]})
         return

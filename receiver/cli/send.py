@@ -11,13 +11,14 @@ from uuid import uuid4
 
 import typer
 
+from receiver.cli.completing import event_types, one_of, sources
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_warning
 from receiver.cli.times import duration
 from receiver.errors import UsageError
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
-from receiver.signatures import Scheme, SchemeSpec, build_scheme
+from receiver.signatures import PRESETS, Scheme, SchemeSpec, build_scheme
 
 if TYPE_CHECKING:
     import httpx2
@@ -48,7 +49,12 @@ class Pace:
 
 def send(
     event_type: Annotated[
-        str, typer.Argument(metavar="TYPE", help="The event's type: report.generated, or any other")
+        str,
+        typer.Argument(
+            metavar="TYPE",
+            help="The event's type: report.generated, or any other",
+            autocompletion=event_types,
+        ),
     ],
     *,
     data: Annotated[
@@ -58,14 +64,21 @@ def send(
         str | None, typer.Option(help="Send it there. Default: this deployment's own address.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="As this source of the settings: its scheme and secret.")
+        str | None,
+        typer.Option(
+            help="As this source of the settings: its scheme and secret.", autocompletion=sources
+        ),
     ] = None,
     secret: Annotated[
         str | None,
         typer.Option(help="Instead of a source's: env:NAME, file:PATH or the secret itself."),
     ] = None,
     scheme: Annotated[
-        str, typer.Option(help="With --secret: claribi, standard, github, stripe, slack, shopify.")
+        str,
+        typer.Option(
+            help="With --secret: claribi, standard, github, stripe, slack, shopify.",
+            autocompletion=one_of(*PRESETS),
+        ),
     ] = "claribi",
     count: Annotated[int, typer.Option(min=1, help="How many, each one another event.")] = 1,
     rate: Annotated[

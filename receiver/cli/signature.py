@@ -10,6 +10,7 @@ from typing import Annotated, NamedTuple
 
 import typer
 
+from receiver.cli.completing import one_of, sources
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
 from receiver.cli.rejections import find_rejection
@@ -23,6 +24,9 @@ from receiver.settings.problems import name_hint
 from receiver.signatures import PRESETS, SchemeSpec
 
 app = typer.Typer(help="Find out why a signature is refused.")
+
+_NAMED = ("standard", "claribi", "github", "stripe", "slack", "shopify")
+"""The schemes that say by themselves where a signature stands."""
 
 Headers = Sequence[tuple[str, str]]
 
@@ -66,14 +70,20 @@ def check(
         int | None, typer.Option(min=1, help="With --har: which entry, counted from 1.")
     ] = None,
     source: Annotated[
-        str | None, typer.Option(help="Check it as this source: its scheme and secrets.")
+        str | None,
+        typer.Option(
+            help="Check it as this source: its scheme and secrets.", autocompletion=sources
+        ),
     ] = None,
     secret: Annotated[
         str | None,
         typer.Option(help="Instead of a source's: env:NAME, file:PATH or the secret itself."),
     ] = None,
     scheme: Annotated[
-        str | None, typer.Option(help="With --secret: only this scheme, not all of them.")
+        str | None,
+        typer.Option(
+            help="With --secret: only this scheme, not all of them.", autocompletion=one_of(*_NAMED)
+        ),
     ] = None,
     at: Annotated[
         str | None,
@@ -115,10 +125,6 @@ def check(
         _print(best)
     if best.verified is None:
         raise typer.Exit(1)
-
-
-_NAMED = ("standard", "claribi", "github", "stripe", "slack", "shopify")
-"""The schemes that say by themselves where a signature stands."""
 
 
 def _rank(found: Examination) -> tuple[bool, bool, int]:

@@ -13,7 +13,7 @@ from receiver.cli.deployment import opened
 from receiver.cli.options import HERE, HomeOption
 from receiver.cli.output import console, print_body
 from receiver.cli.records import event_record
-from receiver.cli.selecting import SourceOption, TypeOption, event_filter
+from receiver.cli.selecting import SourceOption, TypeOption, event_filter, warn_of_mistyped
 from receiver.cli.times import SinceOption, iso
 from receiver.cli.tree import states_text
 from receiver.cli.watching import watch
@@ -45,9 +45,12 @@ def tail(
     each event, one more when its deliveries have moved on.
 
     Example: clarihook events tail --type 'report.*' --since 1h --body
+
+    Example: clarihook events tail --json --count 100 > sample.jsonl
     """
     which = event_filter(type_, source, since or "now", None)
     settings = load_settings(home, needs_secrets=False)
+    warn_of_mistyped(settings, which)
 
     async def show() -> None:
         left = count

@@ -19,6 +19,7 @@ from typing import Annotated, Any, BinaryIO
 
 import typer
 
+from receiver.cli.completing import one_of
 from receiver.cli.deployment import opened, store_of
 from receiver.cli.export_formats import FORMATS, import_pyarrow
 from receiver.cli.options import HERE, HomeOption, JsonOption
@@ -45,7 +46,9 @@ def export(
     format_: Annotated[
         str | None,
         typer.Option(
-            "--format", help="jsonl, csv, parquet or har; else by the file's name, or jsonl."
+            "--format",
+            help="jsonl, csv, parquet or har; else by the file's name, or jsonl.",
+            autocompletion=one_of(*FORMATS),
         ),
     ] = None,
     type_: TypeOption = None,
