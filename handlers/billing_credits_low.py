@@ -8,12 +8,16 @@ from typing import TypeVar
 from claribi import AsyncClariBI, ClariBIError
 from claribi.models import PricingConfig, Usage
 from receiver import Context, on
+from receiver.charts import Chart, Line, draw, sparkline
 from receiver.errors import ConfigError
 from receiver.events import CreditsLow
 
 CHANNEL = "ops"
 API_SECONDS = 10
 """Longest wait for each answer of clariBI; the message goes out without it."""
+
+REMEMBERED = 60
+"""How many of a period's events, each with the credits that were left, the picture shows."""
 
 T = TypeVar("T")
 Row = tuple[object, ...]
@@ -26,10 +30,14 @@ async def warn(event: CreditsLow, ctx: Context) -> None:
     # A replay asks for today's usage, however old its event is.
     today = datetime.now(UTC).date() if ctx.replaying else event.timestamp.date()
 
+    burn_down = await remember(usage, today, ctx) if usage else None
+    picture = await draw(burn_down, name="credits.png") if burn_down else None
+
     remaining = usage.ai_credits.remaining if usage else event.data.remaining
     left = "are low" if remaining is None else f"are low: {remaining:,.0f} left"
     parts = [
         usage_table(usage) if usage else no_usage,
+        f"Credits left: {sparkline(burn_down.lines[0].ys)}" if burn_down and not picture else "",
         forecast(usage, today) if usage else "",
         pricing_table(pricing, usage.plan if usage else None) if pricing else no_pricing,
     ]
@@ -38,7 +46,40 @@ async def warn(event: CreditsLow, ctx: Context) -> None:
         title=f"The AI credits {left}",
         body="\n\n".join(filter(None, parts)),
         severity="warning",
+        attachments=[picture] if picture else [],
     )
+
+
+async def remember(usage: Usage, today: date, ctx: Context) -> Chart:
+    """The credits left over this period, with what earlier events knew; kept for the next one."""
+    period = usage.billing_period
+    key = f"credits/{period.start}"
+    kept: list[tuple[str, float]] = await ctx.store.get(key, [])
+    left = usage.ai_credits.remaining
+    points = [(date.fromisoformat(day), were_left) for day, were_left in kept]
+    points = [point for point in points if point[0] < today] + [(today, left)]
+    if not ctx.replaying:
+        recent = [(day.isoformat(), were_left) for day, were_left in points[-REMEMBERED:]]
+        await ctx.store.set(key, recent)
+
+    known = Line(
+        xs=[at_noon(period.start), *(at_noon(day) for day, _ in points)],
+        ys=[usage.ai_credits.total, *(were_left for _, were_left in points)],
+        label="left",
+        style="o-",
+    )
+    lines, marks = [known], [(at_noon(period.end), "period ends")]
+    day = run_out_day(usage, today)
+    if day is not None and day <= period.end:
+        lines.append(
+            Line(xs=[at_noon(today), at_noon(day)], ys=[left, 0], label="at this rate", style="--")
+        )
+    return Chart(title="AI credits left", lines=lines, marks=marks)
+
+
+def at_noon(day: date) -> datetime:
+    """The day as a moment for a chart's axis."""
+    return datetime(day.year, day.month, day.day, 12, tzinfo=UTC)
 
 
 async def fetch(

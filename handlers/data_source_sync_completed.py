@@ -3,6 +3,7 @@
 from statistics import median
 
 from receiver import Context, on
+from receiver.charts import Chart, Line, draw, sparkline
 from receiver.events import SyncCompleted
 
 CHANNEL = "ops"
@@ -21,19 +22,40 @@ async def watch_syncs(event: SyncCompleted, ctx: Context) -> None:
 
     oddities = find_oddities(sync.records_synced, sync.duration_seconds, durations)
     if oddities:
+        body = (
+            f"The sync at {event.timestamp:%Y-%m-%d %H:%M} UTC ended well, with "
+            f"{sync.records_synced:,} records in {sync.duration_seconds:g} s."
+        )
+        history = [*durations, sync.duration_seconds]
+        picture = await draw(duration_history(history), name="durations.png") if durations else None
+        if durations and picture is None:
+            body += f"\nDurations so far: {sparkline(history)}"
         ctx.notify(
             CHANNEL,
             title=f"{sync.data_source_name}: {' and '.join(oddities)}",
-            body=(
-                f"The sync at {event.timestamp:%Y-%m-%d %H:%M} UTC ended well, with "
-                f"{sync.records_synced:,} records in {sync.duration_seconds:g} s."
-            ),
+            body=body,
             severity="warning",
+            attachments=[picture] if picture else [],
         )
 
     if not ctx.replaying:  # history must not count twice
         recent = [*durations, sync.duration_seconds][-REMEMBERED_RUNS:]
         await ctx.store.set(key, recent)
+
+
+def duration_history(seconds: list[float]) -> Chart:
+    """How long the latest syncs took, the newest to the right."""
+    runs = list(range(1 - len(seconds), 1))
+    usual = median(seconds[:-1])
+    return Chart(
+        title="Duration of the latest syncs",
+        lines=[
+            Line(xs=runs, ys=seconds, label="seconds", style="o-"),
+            Line(xs=[runs[0], 0], ys=[usual, usual], label="usual", style="--"),
+        ],
+        x_label="syncs ago",
+        y_label="seconds",
+    )
 
 
 def find_oddities(records: int, seconds: float, earlier: list[float]) -> list[str]:

@@ -1,3 +1,4 @@
+import sys
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -24,3 +25,9 @@ def run(shipped: Registry, request: pytest.FixtureRequest) -> Callable[..., Hand
     assert handler is not None
     options: dict[str, Any] = {"channels": {"ops"}}
     return partial(run_handler, handler, **options)
+
+
+@pytest.fixture
+def no_matplotlib(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where clarihook was installed without its extra `charts`."""
+    monkeypatch.setitem(sys.modules, "matplotlib", None)

@@ -84,3 +84,30 @@ def test_each_answer_may_be_missing_alone(run: Run) -> None:
 def test_without_api_and_fields_it_still_warns(run: Run) -> None:
     (message,) = run(low()).messages
     assert message.title == "The AI credits are low"
+
+
+def test_a_burn_down_chart_is_attached_and_remembers(run: Run) -> None:
+    api = PRICING | {"GET billing/usage/": usage()}
+    store = {"credits/2025-07-01": [("2025-07-10", 700), ("2025-07-15", 300)]}
+    done = run(low(), claribi=api, store=store)
+    (message,) = done.messages
+    (picture,) = message.attachments
+    assert (picture.name, picture.content_type) == ("credits.png", "image/png")
+    assert picture.content.startswith(b"\x89PNG")
+    assert "Credits left" not in message.body
+    # What was known of today is replaced by what is known now.
+    kept = [tuple(each) for each in done.values["credits/2025-07-01"]]
+    assert kept == [("2025-07-10", 700), ("2025-07-15", 120)]
+
+
+def test_without_the_extra_a_line_of_bars_says_it(run: Run, no_matplotlib: None) -> None:
+    store = {"credits/2025-07-01": [("2025-07-10", 700)]}
+    api = PRICING | {"GET billing/usage/": usage()}
+    (message,) = run(low(), claribi=api, store=store).messages
+    assert message.attachments == ()
+    assert "Credits left: █▄▁" in message.body
+
+
+def test_a_replay_remembers_nothing(run: Run) -> None:
+    done = run(low(), claribi={"GET billing/usage/": usage()}, replaying=True)
+    assert done.values == {}

@@ -72,3 +72,22 @@ def test_a_payload_that_is_not_the_documented_one_is_refused(run: Run) -> None:
     done = run("data_source.sync_completed", data={"data_source_id": 1})
     assert done.outcome == "rejected"
     assert "data.records_synced: Field required" in done.reason
+
+
+def test_a_history_of_durations_is_attached(run: Run) -> None:
+    (message,) = run(sync(100), store={"durations/1": [10, 11, 9, 10]}).messages
+    (picture,) = message.attachments
+    assert (picture.name, picture.content_type) == ("durations.png", "image/png")
+    assert picture.content.startswith(b"\x89PNG")
+
+
+def test_the_first_sync_has_no_history_to_show(run: Run) -> None:
+    (message,) = run(sync(records=0)).messages
+    assert message.attachments == ()
+    assert "Durations" not in message.body
+
+
+def test_without_the_extra_a_line_of_bars_says_it(run: Run, no_matplotlib: None) -> None:
+    (message,) = run(sync(100), store={"durations/1": [10, 55, 10]}).messages
+    assert message.attachments == ()
+    assert message.body.endswith("\nDurations so far: ▁▅▁█")
