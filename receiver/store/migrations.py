@@ -326,4 +326,13 @@ CREATE INDEX rejections_by_status ON rejections (status, id);
 
 @migrations(name="0007_stepping_aside")
 def _0007(db: Database) -> None:
-    _run(db, "ALTER TABLE deliveries ADD COLUMN steps_aside INTEGER NOT NULL DEFAULT 0;\n")
+    # waits_for_key is 0 for the one of a key that has the turn, 1 for those that wait for it, and
+    # 2 for those that have stepped aside until they are due.
+    _run(
+        db,
+        """
+ALTER TABLE deliveries ADD COLUMN steps_aside INTEGER NOT NULL DEFAULT 0;
+CREATE INDEX deliveries_aside ON deliveries (name, key, due_at, id)
+    WHERE state = 'retrying' AND waits_for_key = 2;
+""",
+    )

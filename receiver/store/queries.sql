@@ -59,14 +59,15 @@ END
 
 -- name: batch_turn
 -- Of the deliveries with a name and a key one has the turn (waits_for_key = 0), to be claimed or
--- running. One that steps aside loses it while it waits for a retry; then, and when none has it,
--- the oldest that may run gets it. When all wait for a retry, the one that is due first does.
+-- running. One that steps aside loses it while it waits for a retry (waits_for_key = 2). Whenever
+-- nobody has it, it goes to the one whose retry has been due for the longest time, else to the
+-- oldest, else to the one whose retry will be due first.
 CREATE TEMP TRIGGER batch_turn
 INSTEAD OF INSERT ON batch
 WHEN new.op = 'turn'
 BEGIN
     UPDATE deliveries
-    SET waits_for_key = 1
+    SET waits_for_key = 2
     WHERE
         name = new.c
         AND key = new.f
@@ -86,11 +87,10 @@ BEGIN
                 WHERE
                     name = new.c
                     AND key = new.f
-                    AND key IS NOT NULL
-                    AND state IN ('pending', 'running', 'retrying', 'held')
-                    AND waits_for_key = 1
-                    AND (state <> 'retrying' OR steps_aside = 0 OR due_at <= new.g)
-                ORDER BY id
+                    AND state = 'retrying'
+                    AND waits_for_key = 2
+                    AND due_at <= new.g
+                ORDER BY due_at, id
                 LIMIT 1
             ),
             (
@@ -102,6 +102,17 @@ BEGIN
                     AND key IS NOT NULL
                     AND state IN ('pending', 'running', 'retrying', 'held')
                     AND waits_for_key = 1
+                ORDER BY id
+                LIMIT 1
+            ),
+            (
+                SELECT id
+                FROM deliveries
+                WHERE
+                    name = new.c
+                    AND key = new.f
+                    AND state = 'retrying'
+                    AND waits_for_key = 2
                 ORDER BY due_at, id
                 LIMIT 1
             )

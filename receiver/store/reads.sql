@@ -388,7 +388,7 @@ FROM (
     WHERE
         key IS NOT NULL
         AND state IN ('pending', 'running', 'retrying', 'held')
-        AND waits_for_key = 1
+        AND waits_for_key > 0
     GROUP BY name
 )
 GROUP BY name
@@ -413,7 +413,7 @@ SELECT
         WHERE
             key IS NOT NULL
             AND state IN ('pending', 'running', 'retrying', 'held')
-            AND waits_for_key = 1
+            AND waits_for_key > 0
     )
 
 -- name: old_events

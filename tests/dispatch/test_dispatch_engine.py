@@ -295,3 +295,27 @@ async def test_a_stand_in_does_not_repeat_what_a_file_of_the_same_name_did(
     stand_in = next(each for each in made if each.name == "syncs.*")
     assert stand_in.reason == "the file is mended: no handler of it is for this event"
     assert sink.taken == ["failed: 1"]
+
+
+LIMITED = """
+    from receiver import Context, on
+
+    @on("data_source.sync_failed", rate="1/h burst 2", concurrency=1)
+    async def tell(event: dict, ctx: Context) -> None:
+        ctx.notify("ops", title=f"failed: {event['data']['id']}", body="it did")
+    """
+
+
+async def test_a_handlers_rate_holds_its_events_back_without_an_attempt(
+    start_engine: StartEngine, sink: Sink, tmp_path: Path
+) -> None:
+    (tmp_path / "handlers" / "syncs.py").write_text(textwrap.dedent(LIMITED))
+    async with start_engine() as engine:
+        lanes = [engine.dispatcher.lane(name) for name in ("syncs.tell", "ops/2-json", "routes")]
+        assert [each is not None and each.is_limited for each in lanes] == [True, True, False]
+        ids = [await accept(engine, number) for number in range(5)]
+        await until(lambda: len(sink.taken) == 2, seconds=20)
+        found = [(await engine.store.deliveries_of(each))[0] for each in ids]
+        assert sorted((each.state, each.attempts) for each in found) == [
+            *[(State.PENDING, 0)] * 3, *[(State.SUCCEEDED, 1)] * 2,
+        ]  # fmt: skip

@@ -59,7 +59,9 @@ class Model:
             self.pass_turn(known, now_ms)
 
     def pass_turn(self, like: Known, now_ms: int) -> None:
-        """To the oldest of its key that may run, unless one has the turn and may."""
+        """To the next of its key, unless one has the turn and may run: those that have stepped
+        aside and are due, in order of that; the oldest other; those that will be due.
+        """
         if like.key is None:
             return
         ids = self.unfinished(like)
@@ -68,10 +70,11 @@ class Model:
             known.is_head = known.is_head and known.may_run(now_ms)
         if not ids or any(self.deliveries[each].is_head for each in ids):
             return
-        ready = [each for each in ids if self.deliveries[each].may_run(now_ms)]
-        first = min(
-            ready or ids, key=lambda each: (bool(ready) or self.deliveries[each].due_ms, each)
-        )
+        aside = [each for each in ids if self.deliveries[each].state is State.RETRYING]
+        aside.sort(key=lambda each: (self.deliveries[each].due_ms, each))
+        due = [each for each in aside if self.deliveries[each].due_ms <= now_ms]
+        others = [each for each in ids if each not in aside]
+        first = (due[:1] + sorted(others)[:1] + aside)[0]
         self.deliveries[first].is_head = True
 
     def due(self, name: str, now_ms: int) -> list[int]:
