@@ -132,6 +132,7 @@ class Engine:
             lease_seconds=settings.dispatch.lease.total_seconds(),
             max_running=max_running,
             max_backlog=settings.store.max_backlog,
+            redact=self.notifier.redactor,
         )
         self.planner = Planner(
             registry.matching,
@@ -142,8 +143,7 @@ class Engine:
             stand_ins=sorted({problem.stand_in for problem in registry.problems}),
         )
         store.on_dead = tell_of_dead(self.planner)
-        if settings.dispatch.enabled:
-            store.on_dead_told = self.dispatcher.expect
+        store.on_dead_told = self.dispatcher.expect
         self.intake = DispatchIntake(
             store,
             self.planner,

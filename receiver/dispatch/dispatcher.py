@@ -6,7 +6,7 @@ while there is room; all else is claimed from the store when it is due.
 
 import asyncio
 import time
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 
 import structlog
 
@@ -48,10 +48,12 @@ class Dispatcher:
         lease_seconds: float = LEASE_SECONDS,
         max_running: int | None = None,
         max_backlog: int = 1_000_000,
+        redact: Callable[[str], str] | None = None,
     ) -> None:
         """`max_running`: of all its deliveries, so many run at a time; None is no such bound.
 
         `max_backlog` is for whoever adds deliveries: with so many waiting, none more.
+        `redact` masks the tracebacks of our own faults; without it none is kept.
         """
         self._store = store
         self._lanes: dict[str, Lane] = {}
@@ -63,7 +65,7 @@ class Dispatcher:
             store, lease_seconds=lease_seconds, on_rescued=self.wake, on_lapse=self._forget_lanes
         )
         """Beats while the dispatcher runs; in a process that only receives it beats by itself."""
-        self._recorder = Recorder(store, self._on_recorded)
+        self._recorder = Recorder(store, self._on_recorded, redact)
         self._tasks: dict[DeliveryId, asyncio.Task[None]] = {}
         self._abandoned: dict[tuple[DeliveryId, int], asyncio.Task[None]] = {}
         self._reserved = 0

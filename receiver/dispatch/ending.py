@@ -8,8 +8,10 @@ from dataclasses import dataclass
 from receiver.model import NewDelivery, Outcome, State
 from receiver.retry import GiveUp, RetryPolicy
 from receiver.store.base import Claim, Finish, StagedMessage
+from receiver.traces import masked
 
 MAX_ERROR_CHARS = 2048
+MAX_CLASS_CHARS = 200
 FINAL = "an error that the policy calls final"
 """How the reason begins of a delivery that is dead by its policy's `final`."""
 
@@ -70,7 +72,11 @@ class Ending:
         traceback: str | None = None,
         status_code: int | None = None,
     ) -> Finish:
-        """It failed in a way that may pass: retrying, or dead if the policy says so."""
+        """It failed in a way that may pass: retrying, or dead if the policy says so.
+
+        A traceback comes masked; all other texts are masked here.
+        """
+        error_class, error = error_class[:MAX_CLASS_CHARS], self._text(error)
         claim = self._claim
         verdict = self.policy.next_try(
             tries=claim.tries,
@@ -129,6 +135,7 @@ class Ending:
         status_code: int | None = None,
     ) -> Finish:
         """It can't succeed by trying again."""
+        error_class, error = error_class[:MAX_CLASS_CHARS], self._text(error)
         return self._finish(
             State.DEAD,
             outcome=Outcome.PERMANENT,
@@ -167,13 +174,13 @@ class Ending:
             reason=None if reason is None else self._text(reason),
             error_class=storable(error_class),
             error=self._text(error),
-            traceback=None if traceback is None else storable(self._rules.redact(traceback)),
+            traceback=None if traceback is None else storable(traceback),
             status_code=status_code,
             key=self._claim.key,
         )
 
     def _text(self, text: str) -> str:
-        return storable(self._rules.redact(text))[:MAX_ERROR_CHARS]
+        return storable(masked(text, self._rules.redact, MAX_ERROR_CHARS))
 
     def _duration_ms(self) -> float:
         return (time.perf_counter() - self._begun) * 1000

@@ -12,6 +12,7 @@ from receiver.errors import LeaseLost, StoreUnavailable
 from receiver.model import DeliveryId, format_delivery_id
 from receiver.retry import RetryPolicy
 from receiver.store.base import Claim, Finish, Store
+from receiver.traces import error_trace
 
 log = structlog.get_logger("receiver.dispatch")
 
@@ -26,8 +27,15 @@ _RULES = RetryRules(policy=lambda _source: RetryPolicy(waits=(60.0,)), redact=st
 class Recorder:
     """Records ends and gives claims back. An outage of the store is waited out, and told once."""
 
-    def __init__(self, store: Store, on_recorded: Callable[[Claim, Finish], None]) -> None:
+    def __init__(
+        self,
+        store: Store,
+        on_recorded: Callable[[Claim, Finish], None],
+        redact: Callable[[str], str] | None,
+    ) -> None:
+        """`redact` masks the tracebacks of our own faults; without it none is kept."""
         self._store = store
+        self._redact = redact
         self._on_recorded = on_recorded
         self._is_out = False
         self._told = asyncio.Event()
@@ -44,7 +52,11 @@ class Recorder:
         log.error("delivery.fault", delivery_id=format_delivery_id(claim.delivery_id),
                   name=claim.name, exc_info=error)  # fmt: skip
         text = "a fault in clarihook itself; its log has the traceback"
-        self.record(claim, Ending(claim, _RULES).failed(type(error).__name__, text))
+        trace = None
+        if self._redact is not None:
+            trace = error_trace(error, self._redact, own_file=__file__)
+        ending = Ending(claim, _RULES)
+        self.record(claim, ending.failed(type(error).__name__, text, traceback=trace))
 
     async def give_back(self, ids: Sequence[DeliveryId], *, after_seconds: float = 0.0) -> None:
         """Give claims back unrun, due after that time, or when they were due if it is 0."""

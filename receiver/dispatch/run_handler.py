@@ -5,7 +5,6 @@ import contextlib
 import functools
 import inspect
 import time
-import traceback
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -18,10 +17,8 @@ from receiver.errors import Reject, Retry, Skip
 from receiver.model import Message, NewDelivery, Outcome
 from receiver.registry import Context, Handler, Resources, SchemaError
 from receiver.store.base import Claim, Finish, StagedMessage
+from receiver.traces import error_text, error_trace
 
-MAX_TRACEBACK_CHARS = 8192
-_MAX_TEXT_CHARS = 65_536
-"""Of an error's text so much is looked at; far more than is kept of it."""
 GRACE_SECONDS = 1.0
 """How long a run that was cancelled at its timeout may take to end."""
 
@@ -95,8 +92,8 @@ class HandlerRunner:
                 error = TimeoutError(f"the handler did not end within {self.timeout_seconds:g} s")
                 shown = None
             case _:
-                shown = _shown(error)
-        name, text = type(error).__name__, _text_of(error)
+                shown = error_trace(error, self.rules.redact, own_file=__file__)
+        name, text = type(error).__name__, error_text(error)
         if ending.policy.is_final(error):
             return ending.dead(name, text, reason=f"{FINAL}: {name}", traceback=shown)
         return ending.failed(name, text, traceback=shown)
@@ -209,19 +206,3 @@ def _is_cancelled() -> bool:
     """Whether it is this task that somebody cancels, not something that it waited for."""
     task = asyncio.current_task()
     return task is not None and task.cancelling() > 0
-
-
-def _text_of(error: BaseException) -> str:
-    try:
-        return str(error)[:_MAX_TEXT_CHARS]
-    except Exception:
-        return "(its text can't be made)"
-
-
-def _shown(error: BaseException) -> str:
-    """The traceback from the handler's own frame on; a long one keeps its end."""
-    frames = error.__traceback__
-    while frames is not None and frames.tb_frame.f_code.co_filename == __file__:
-        frames = frames.tb_next
-    text = "".join(traceback.format_exception(type(error), error, frames))
-    return text if len(text) <= MAX_TRACEBACK_CHARS else "…" + text[-MAX_TRACEBACK_CHARS:]

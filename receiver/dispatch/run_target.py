@@ -54,7 +54,10 @@ class TargetRunner:
         policy, status_code = ending.policy, result.status_code
         if names_result(policy.final, error_class, status_code):
             reason = f"{FINAL}: {error_class}"
-            return ending.dead(error_class, error, reason=reason, status_code=status_code)
+            return ending.dead(
+                error_class, error, reason=reason, traceback=result.traceback,
+                status_code=status_code,
+            )  # fmt: skip
         is_permanent = result.outcome is Outcome.PERMANENT
         if is_permanent and not names_result(policy.retry_on, error_class, status_code):
             return ending.dead(error_class, error, status_code=status_code)
@@ -63,5 +66,6 @@ class TargetRunner:
             error,
             outcome=Outcome.TRANSIENT if is_permanent else result.outcome,
             after_seconds=result.retry_after_seconds,
-            status_code=result.status_code,
+            traceback=result.traceback,
+            status_code=status_code,
         )

@@ -15,6 +15,7 @@ from receiver.notify.log_guard import keep_apprise_logger
 from receiver.notify.redact import Redactor
 from receiver.notify.target import MAX_ERROR_BYTES, SendResult
 from receiver.rate import Rate
+from receiver.traces import error_text, error_trace
 
 
 class AppriseTarget:
@@ -77,7 +78,10 @@ class AppriseTarget:
             )
         except Exception as error:  # Whatever a plugin does, its send has a result.
             result = SendResult(
-                outcome=Outcome.TRANSIENT, error_class=type(error).__name__, error=str(error)
+                outcome=Outcome.TRANSIENT,
+                error_class=type(error).__name__,
+                error=error_text(error),
+                traceback=error_trace(error, self._redactor, own_file=__file__),
             )
         if result.error is None:
             return result

@@ -13,6 +13,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, unquote, unquote_plus
 
 from receiver.notify.target import MAX_ERROR_BYTES
+from receiver.traces import masked
 
 MASK = "***"
 MIN_SECRET_CHARS = 6
@@ -50,7 +51,13 @@ _PATTERNS = (
     (re.compile(r"(?<=://)[^\s/@?#]+(?=@)"), MASK),
     (re.compile(r"\bclaribi_[A-Za-z0-9_]{8,}"), f"claribi_{MASK}"),
     (re.compile(r"\bwhsec_[A-Za-z0-9+/=_-]{8,}"), f"whsec_{MASK}"),
-    (re.compile(r"\beyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*"), MASK),
+    # Looked for once in each run of its letters: a text of many `-eyJ` would take for ever else.
+    (
+        re.compile(
+            r"(?<![\w-])(?=[\w-]++\.[\w-]{4,})((?:[\w-]*-)??)eyJ[\w-]{4,}\.[\w-]{4,}\.[\w-]*"
+        ),
+        rf"\1{MASK}",
+    ),
     (re.compile(r"(?i)\b(bearer|basic)\s+[\w.~+/=-]{6,}"), rf"\1 {MASK}"),
 )
 # C0, C1, DEL, the Unicode line ends and the marks that turn the direction of a line.
@@ -80,7 +87,7 @@ class Redactor:
     def line(self, text: str, limit_bytes: int = MAX_ERROR_BYTES) -> str:
         """The text masked, on one printable line, and cut to `limit_bytes` of UTF-8."""
         # Cut after masking: half a secret would not be recognised.
-        flat = _UNPRINTABLE.sub(" ", self(text)).strip()
+        flat = _UNPRINTABLE.sub(" ", masked(text, self, limit_bytes + 1)).strip()
         encoded = flat.encode("utf-8", "replace")
         if len(encoded) <= limit_bytes:
             return encoded.decode()

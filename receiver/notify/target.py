@@ -23,6 +23,8 @@ class SendResult:
     """A short stable word for the cause (`ConnectionError`, `HTTPStatus`, `TargetBusy`, …)."""
     error: str | None = None
     """What went wrong and what to do; secrets masked, one line, at most 2 KiB."""
+    traceback: str | None = None
+    """Of what nobody had foreseen: an exception in a plugin. Secrets masked, at most 8 KiB."""
 
 
 DELIVERED = SendResult(outcome=Outcome.DELIVERED)

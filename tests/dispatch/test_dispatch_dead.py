@@ -121,7 +121,7 @@ async def test_a_dead_delivery_is_told_with_its_facts_and_without_payload_or_sec
         kept = await engine.store.value("syncs.tell", "told")
         assert kept is not None
         assert json.loads(kept) == json.loads(stored.body)
-        assert engine.dispatcher.backlog == 0
+        assert engine.dispatcher.backlog.count == 0
     (line,) = (tmp_path / "log.jsonl").read_text().splitlines()
     assert json.loads(line)["title"] == "syncs.fail is dead"
 
@@ -178,7 +178,7 @@ async def test_what_fails_at_every_event_comes_to_an_end(
                 ("broken/1-json", State.DEAD),
             }
         assert await engine.store.count_events(EventFilter()) == 3
-        assert engine.dispatcher.backlog == 0
+        assert engine.dispatcher.backlog.count == 0
 
 
 async def test_it_is_stored_though_nothing_matches_it(

@@ -271,7 +271,7 @@ async def test_a_fault_in_a_runner_is_an_attempt_and_no_stuck_delivery(
 
     one = lane(run)
     with structlog.testing.capture_logs() as logs:
-        async with dispatching(store, one):
+        async with dispatching(store, one, redact=RULES.redact):
             retried = await send(store, "h.test", attempts=2)
             dead = await send(store, "h.test", attempts=1)
             assert (await in_state(store, retried, State.RETRYING)).attempts == 1
@@ -280,6 +280,8 @@ async def test_a_fault_in_a_runner_is_an_attempt_and_no_stuck_delivery(
     assert [each["event"] for each in logs].count("delivery.fault") == 2
     (attempt,) = await store.attempts(dead)
     assert attempt.error == "a fault in clarihook itself; its log has the traceback"
+    assert attempt.traceback is not None
+    assert "raise fault" in attempt.traceback
 
 
 class Outage:

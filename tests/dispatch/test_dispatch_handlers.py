@@ -7,7 +7,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from types import ModuleType
 from typing import Any
 
@@ -134,6 +134,43 @@ async def test_a_traceback_begins_in_the_handlers_own_code(store: SqliteStore) -
     text = attempts[0].traceback
     assert text is not None
     assert text.splitlines()[1].strip().startswith(f'File "{__file__}"')
+
+
+async def test_each_attempt_keeps_its_account_without_a_secret(store: SqliteStore) -> None:
+    """Also where the secret is in what came before, in a note, in a group, in an argument."""
+
+    async def handle(_event: dict[str, Any]) -> None:
+        try:
+            raise KeyError(SECRET)
+        except KeyError as error:
+            error.add_note(f"beside {SECRET}")
+            raise ExceptionGroup(f"with {SECRET}", [ValueError([SECRET])]) from error
+
+    before = datetime.now(UTC) - timedelta(milliseconds=1)
+    _, attempts = await run_one(store, handle, attempts=2)
+    assert len(attempts) == 2
+    for attempt in attempts:
+        assert before <= attempt.started_at <= datetime.now(UTC)
+        assert attempt.duration_ms > 0
+        assert (attempt.outcome, attempt.error_class) == (Outcome.TRANSIENT, "ExceptionGroup")
+        assert attempt.error == "with *** (1 sub-exception)"
+        assert attempt.traceback is not None
+        assert SECRET not in attempt.traceback
+        for told in ("KeyError: '***'", "beside ***", "direct cause", "ValueError: ['***']"):
+            assert told in attempt.traceback
+
+
+async def test_of_an_error_of_100_mb_a_little_is_kept(store: SqliteStore) -> None:
+    async def handle(_event: dict[str, Any]) -> None:
+        raise type("E" * 10_000, (Exception,), {})("x" * 100_000_000)
+
+    delivery, (attempt,) = await run_one(store, handle, attempts=1)
+    assert attempt.error == "x" * 2048
+    assert attempt.error_class == "E" * 200
+    assert delivery.reason is not None
+    assert len(delivery.reason) == 2048
+    assert attempt.traceback is not None
+    assert len(attempt.traceback) <= 8192
 
 
 async def test_a_payload_that_does_not_fit_is_dead_with_reason_schema(store: SqliteStore) -> None:

@@ -247,6 +247,15 @@ async def test_a_channel_can_have_permanent_refusals_retried(
     ]  # fmt: skip
 
 
+async def test_a_traceback_of_a_target_is_kept(store: SqliteStore) -> None:
+    result = SendResult(outcome=Outcome.TRANSIENT, error_class="RuntimeError", error="a bug",
+                        traceback="Traceback …\nRuntimeError: a bug")  # fmt: skip
+    for final in ((), ("RuntimeError",)):
+        policy = RetryPolicy(attempts=1, final=final)
+        _, (attempt,) = await send_message(store, policy, result)
+        assert attempt.traceback == "Traceback …\nRuntimeError: a bug"
+
+
 async def test_another_permanent_refusal_is_still_dead(store: SqliteStore) -> None:
     policy = RetryPolicy(waits=(0.001,), final=(503,), retry_on=(404,))
     delivery, _ = await send_message(store, policy, refused(403, Outcome.PERMANENT))

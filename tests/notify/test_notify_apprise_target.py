@@ -268,3 +268,22 @@ def test_cause_is_told_whatever_the_logging_is_set_to(
     result = send(make_target(f"slack://TAAAAAAAA/BBBBBBBBB/{'c' * 24}/somebody@example.com"))
     assert (result.outcome, result.error_class) == (Outcome.TRANSIENT, "NotAccepted")
     assert "Emails can not be resolved to Slack User IDs" in (result.error or "")
+
+
+def test_an_exception_in_a_plugin_is_an_attempt_with_its_traceback(
+    web: Web, make_target: MakeTarget, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nobody foresaw it, so whoever mends it needs more than a line; the secret is in neither."""
+    secret = "plantedsecret0123456789"
+
+    def fail(*_args: object, **_options: object) -> None:
+        raise RuntimeError(f"a bug, with {secret}") from KeyError(secret)
+
+    monkeypatch.setattr("apprise.Apprise.notify", fail)
+    result = send(make_target(f"json://user:{secret}@{web.host}/in/"))
+    assert (result.outcome, result.error_class) == (Outcome.TRANSIENT, "RuntimeError")
+    assert result.error == "ops/1-test: a bug, with ***"
+    assert result.traceback is not None
+    assert "KeyError: '***'" in result.traceback
+    assert "RuntimeError: a bug, with ***" in result.traceback
+    assert secret not in result.traceback

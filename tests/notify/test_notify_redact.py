@@ -3,6 +3,7 @@
 import base64
 import json
 import logging
+import time
 from urllib.parse import quote
 
 import pytest
@@ -76,6 +77,9 @@ def test_what_is_no_secret_stays_readable() -> None:
     [
         "claribi_sk_live_abcdefgh12345678",
         "eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "key=eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "the-token-eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.c2lnbmF0dXJl",
+        "a.b.eyJhbGciOiJIUzI1NiJ9.eyJzdWIiOiIxIn0.",
         "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw",
         "https://user:pass@example.com/",
         "Authorization: Bearer abc.def-ghi",
@@ -87,6 +91,15 @@ def test_secrets_are_known_by_their_form_too(text: str) -> None:
     assert MASK in masked
     for part in ("abcdefgh", "eyJ", "MfKQ9", "pass", "abc.def", "dXNlc"):
         assert part not in masked
+
+
+@pytest.mark.parametrize("piece", ["-eyJ", "eyJ.", "bearer ", "://a", "claribi_", "whsec_", "-a."])
+def test_no_text_is_masked_slowly(piece: str) -> None:
+    """An error's text may come from a sender: no pattern may take the square of its length."""
+    redact = Redactor(urls=[URL])
+    begun = time.thread_time()
+    redact(piece * (200_000 // len(piece)))
+    assert time.thread_time() - begun < 2, "some milliseconds; with a square, minutes"
 
 
 @given(part=st.text(st.characters(exclude_categories=["Cs"]), min_size=6, max_size=30))
