@@ -214,7 +214,7 @@ class Ingress:
         except SignatureError as error:
             await self._refused(source, pairs, body, status=401, reason=str(error), now=now)
             raise refusals.unproven() from None
-        wait = source.pace.take(now)
+        wait = source.pace.take(time.monotonic())  # the wall clock may be put back
         if wait > 0:
             reason = "more requests than the source's rate"
             await self._refused(source, pairs, body, status=429, reason=reason, now=now)
@@ -232,7 +232,7 @@ class Ingress:
     def _unavailable(self, source: Source, error: StoreError) -> Refusal:
         """503; a store that is out costs few lines in the log, however many ask."""
         told = self._outages
-        if told.pace.take(self._now()) > 0:
+        if told.pace.take(time.monotonic()) > 0:
             told.untold += 1
         else:
             log.warning(
@@ -256,7 +256,7 @@ class Ingress:
     ) -> None:
         """Log a refusal and, while there are few, keep it; never fail because of it."""
         told = self._refusals[source.name]
-        if told.pace.take(now) > 0:
+        if told.pace.take(time.monotonic()) > 0:
             told.untold += 1
             return
         log.warning(

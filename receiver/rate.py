@@ -62,7 +62,8 @@ class Pace:
     """A token bucket that tells those it can't serve now when to come back.
 
     The bucket is kept as one moment (GCRA): `_full_at`, when it would be full again. A token
-    is there whenever that is less than `burst` intervals away.
+    is there whenever that is less than `burst` intervals away. Moments are of a clock that never
+    goes back: to one that was put back it would give no token until it has caught up.
     """
 
     __slots__ = ("_credit", "_full_at", "_interval", "_paused_until")
