@@ -58,9 +58,11 @@ class Numbers:
     thread: of a worker's two, the loop's are `even`, the writer thread's are odd.
     """
 
-    def __init__(self, worker: int, *, even: bool = True) -> None:
+    def __init__(self, worker: int, *, even: bool = True, after: int = 0) -> None:
+        """`after`: any that was given before; the clock may have been put back since."""
         self._first = ((worker % WORKERS_APART) << _COUNT_BITS) | (0 if even else 1)
-        self._last = 0
+        next_ms = (after >> (_WORKER_BITS + _COUNT_BITS)) + 1
+        self._last = (next_ms << (_WORKER_BITS + _COUNT_BITS)) | self._first
 
     def next(self) -> int:
         """The next number."""

@@ -147,6 +147,12 @@ END
 INSERT INTO batch (op, id, a, b, c, d, e, f, g, h, i)
 VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
 
+-- name: largest_number
+SELECT max(
+    coalesce((SELECT max(seq) FROM events), 0),
+    coalesce((SELECT max(id) FROM deliveries), 0)
+)
+
 -- name: find_dedupe_key
 SELECT event_id
 FROM dedupe_keys

@@ -95,11 +95,11 @@ class SqliteStore(SqliteReads):
         try:
             writer = await asyncio.to_thread(self._open_writer)
             writer.start()
-            number = await self.write(self._take_part)
+            number, largest = await self.write(self._take_part)
         except BaseException:
             await self.close()
             raise
-        self._numbers = Numbers(number)
+        self._numbers = Numbers(number, after=largest)
 
     def _open_writer(self) -> GroupWriter:
         try:
@@ -157,16 +157,19 @@ class SqliteStore(SqliteReads):
             return False
         return can_share(runs_deliveries=self.role == "worker")
 
-    def _take_part(self, db: "sqlite3.Connection") -> int:
-        """Become a worker, as the owner; the number that keeps our ids apart from others'."""
+    def _take_part(self, db: "sqlite3.Connection") -> tuple[int, int]:
+        """Become a worker, as the owner; the number that keeps our ids apart from others', and
+        the largest one that was given before.
+        """
         assert self._leases is not None, "whoever writes has leases"
         is_guest = self.role == "guest"
         number = self._leases.draw_number(db) if is_guest else self._leases.register(db)
         # Before the rescue: what it finds dead is told by events, which have numbers.
-        self._writers_numbers = Numbers(number, even=False)
+        ((largest,),) = db.execute(self._queries["largest_number"]).fetchall()
+        self._writers_numbers = Numbers(number, even=False, after=largest)
         if self.role == "owner":
             self._leases.rescue_as_owner(db)
-        return number
+        return number, largest
 
     async def close(self) -> None:
         """Close; see `Store.close`. Harmless when it is closed, or has failed to open."""

@@ -51,6 +51,8 @@ class Leases:
         self._machine = _machine()
         self._beaten_ms = -1
         """On the monotonic clock: the latest beat; below 0 before the first."""
+        self._steady_ms = 0
+        """The same: the first beat after which none was late."""
         self.worker_id = 0
 
     def register(self, db: "sqlite3.Connection") -> int:
@@ -90,7 +92,10 @@ class Leases:
             # Taken for dead while it stood still. Without a row nobody would see it die.
             self._insert(db, self.worker_id)
         dead = self.find_dead(db)
-        self._beaten_ms = _monotonic_ms()
+        now = _monotonic_ms()
+        if not self._beats_on_time(now):
+            self._steady_ms = now
+        self._beaten_ms = now
         return sum(self._bury(db, worker) for worker in dead)
 
     def find_dead(self, db: "sqlite3.Connection") -> list[int]:
@@ -101,7 +106,6 @@ class Leases:
         others have their turn first.
         """
         now = _monotonic_ms()
-        beats_on_time = self._beaten_ms >= 0 and now - self._beaten_ms <= self._lease_ms / 2
         known = db.execute(self._q["workers"]).fetchall()
         dead = [
             worker
@@ -110,13 +114,22 @@ class Leases:
             and (
                 machine != self._machine
                 or not self._may_live(worker)
-                or (lease_end < now and beats_on_time)
+                or self._has_lapsed(lease_end, now)
             )
         ]
         # One that was taken for dead may have run something before it was a worker again.
         running = {row[0] for row in db.execute(self._q["running_workers"]).fetchall()}
         nameless = running - {row[0] for row in known} - {self.worker_id}
         return dead + [worker for worker in sorted(nameless) if not self._may_live(worker)]
+
+    def _beats_on_time(self, now: int) -> bool:
+        return self._beaten_ms >= 0 and now - self._beaten_ms <= self._lease_ms / 2
+
+    def _has_lapsed(self, lease_end: int, now: int) -> bool:
+        if lease_end >= now or not self._beats_on_time(now):
+            return False
+        # It ended while this worker could beat; or before, and there was time enough since.
+        return lease_end >= self._steady_ms or now - self._steady_ms > self._lease_ms / 2
 
     def rescue_as_owner(self, db: "sqlite3.Connection") -> int:
         """Rescue what dead workers had, at the start of the database's owner; how many."""

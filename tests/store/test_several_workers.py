@@ -96,14 +96,32 @@ async def test_a_stopped_workers_deliveries_are_taken_up_at_once(opened: OpenSql
         assert {each.error_class for each in await owner.attempts(delivery_id)} == {"Stopped"}
 
 
-async def test_one_that_stood_still_past_its_lease_is_taken_for_dead(opened: OpenSqlite) -> None:
+class Monotonic:
+    """The monotonic clock, set by hand."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
+        self.now_ms = workers._monotonic_ms()
+        monkeypatch.setattr(workers, "_monotonic_ms", lambda: self.now_ms)
+
+    async def beat(self, store: SqliteStore, *, seconds: int) -> int:
+        """Beat every 5 seconds for so long; how many deliveries that has rescued."""
+        rescued = 0
+        for _ in range(0, seconds, 5):
+            self.now_ms += 5000
+            rescued += await store.heartbeat()
+        return rescued
+
+
+async def test_one_that_stood_still_past_its_lease_is_taken_for_dead(
+    opened: OpenSqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """SIGSTOP: its process lives, so only the lease tells. Its late end is void."""
-    async with opened() as owner, opened(role="worker", lease_seconds=0.0) as worker:
+    clock = Monotonic(monkeypatch)
+    async with opened() as owner, opened(role="worker") as worker:
         delivery_id = await record_one(owner)
         claim = await claim_one(worker)
-        await past_the_lease()
-        assert not await owner.has_dead_workers(), "it has not beaten yet itself"
-        assert await owner.heartbeat() == 0
+        assert await clock.beat(owner, seconds=30) == 0
+        clock.now_ms += 1
         assert await owner.has_dead_workers()
         assert await owner.heartbeat() == 1
         with pytest.raises(LeaseLost):
@@ -115,20 +133,38 @@ async def test_nobody_is_taken_for_dead_after_an_outage_in_which_nobody_could_be
     opened: OpenSqlite, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A full disk, a locked database, a machine that was paused: the first to beat again sees
-    all other leases ended.
+    all other leases ended, and leaves them half a lease's time.
     """
-    async with opened() as owner, opened(role="worker") as worker:
-        delivery_id = await record_one(owner)
-        claim = await claim_one(worker)
+    clock = Monotonic(monkeypatch)
+    async with opened() as owner, opened(role="worker") as worker, opened(role="worker") as still:
+        first, second = await record_one(owner), await record_one(owner)
+        claim, _ = await claim_one(worker), await claim_one(still)
         await owner.heartbeat()
-        later = workers._monotonic_ms() + 3_600_000
-        monkeypatch.setattr(workers, "_monotonic_ms", lambda: later)
+        clock.now_ms += 3_600_000
         assert not await owner.has_dead_workers()
         assert await owner.heartbeat() == 0
-        assert await worker.heartbeat() == 0
+        assert await clock.beat(owner, seconds=15) == 0
         assert not await owner.has_dead_workers()
+        assert await worker.heartbeat() == 0
+        assert await clock.beat(owner, seconds=5) == 1, "the one that still stands still"
+        assert await state_of(owner, second) is State.RETRYING
         await finish(worker, end(claim))
-        assert await state_of(owner, delivery_id) is State.SUCCEEDED
+        assert await state_of(owner, first) is State.SUCCEEDED
+
+
+async def test_one_that_begins_leaves_others_time_to_beat(
+    opened: OpenSqlite, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    clock = Monotonic(monkeypatch)
+    async with opened(role="worker") as still:
+        await record_one(still)
+        await claim_one(still)
+        clock.now_ms += 3_600_000
+        async with opened() as owner:
+            assert not await owner.has_dead_workers()
+            assert await owner.heartbeat() == 0
+            assert await clock.beat(owner, seconds=15) == 0
+            assert await clock.beat(owner, seconds=5) == 1
 
 
 async def test_what_one_claimed_after_it_was_taken_for_dead_is_seen_to_die(

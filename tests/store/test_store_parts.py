@@ -50,6 +50,17 @@ def test_numbers_grow_when_the_clock_stands_still_or_goes_back(
         assert {number & 1 for number in drawn} == {0 if even else 1}
 
 
+@pytest.mark.parametrize("even", [True, False])
+def test_numbers_go_on_from_those_of_before_the_clock_was_put_back(even: bool) -> None:
+    before = Numbers(1023, even=not even).next() + (3600 * 1000 << 22)
+    numbers = Numbers(5, even=even, after=before)
+    drawn = [numbers.next() for _ in range(5000)]
+    assert before < drawn[0]
+    assert drawn == sorted(set(drawn))
+    assert {number >> 12 & 1023 for number in drawn} == {5}
+    assert {number & 1 for number in drawn} == {0 if even else 1}
+
+
 def test_ids_and_numbers_sort_by_time() -> None:
     assert first_id_at(5) < new_event_id(5) < first_id_at(6) < new_event_id(6)
     assert first_number_at(0) == 0
@@ -105,10 +116,13 @@ async def test_a_worker_that_stood_still_past_its_lease_is_seen_again(
         await claim_one(store)
         other = workers.Leases(store._queries, LifeLock(store._lock.path), _tell_nobody)
         await store.write(other.register)
-        in_an_hour = workers._monotonic_ms() + 3_600_000
+        now = workers._monotonic_ms() + 3_600_000
         with monkeypatch.context() as patch:
-            patch.setattr(workers, "_monotonic_ms", lambda: in_an_hour)
+            patch.setattr(workers, "_monotonic_ms", lambda: now)
             assert await store.write(other.beat) == 0, "it has to beat on time itself"
+            now += 15_000
+            assert await store.write(other.beat) == 0, "and so have the others"
+            now += 1
             assert await store.write(other.beat) == 1
         found = await store.delivery(delivery_id)
         assert found is not None
