@@ -66,7 +66,7 @@ def test_show_tells_that_clarihook_itself_raised_an_event(deployment: Deployment
     ("options", "types"),
     [
         (["--type", "bad.*", "--type", "good.a"], ["bad.b", "good.a"]),
-        (["--limit", "1"], ["other.d"]),
+        (["--limit", "1", "--type", "bad.*", "--type", "good.a"], ["bad.b"]),
         (["--source", "github"], []),
         (["--until", "today", "--since", "2020-01-01"], []),
     ],
