@@ -58,8 +58,9 @@ class Lane:
     abandoned: int = 0
     """How many of its runs go on although their attempt has ended."""
     slot_at: float | None = None
-    """On `time.monotonic()`: when the pace has a token for what waits; None if nothing waits for
-    one. Until the dispatcher has looked for that, nothing new may overtake it."""
+    """Of a lane with a pace, on `time.monotonic()`: when there may be a place and a token for what
+    waits; None if nothing waits. Until the dispatcher has looked for that, nothing new may
+    overtake it: tokens are few, and under a steady stream it would wait for ever."""
 
     @property
     def room(self) -> int:
@@ -76,11 +77,13 @@ class Lane:
 
     def take_place(self) -> bool:
         """Take a place, and a token where there is a pace, if nothing else waits for them."""
-        if self.room <= 0:
+        if self.pace is None:
+            if self.room <= 0:
+                return False
+        elif self.slot_at is not None:
             return False
-        if self.pace is not None and (
-            self.slot_at is not None or self.pace.take(time.monotonic()) > 0
-        ):
+        elif self.room <= 0 or self.pace.take(time.monotonic()) > 0:
+            self.slot_at = time.monotonic()
             return False
         self.running += 1
         return True
@@ -101,8 +104,15 @@ class Lane:
         return taken
 
     def return_places(self, unused: int) -> None:
-        """Give back places that were taken and not used, with their tokens: nothing waits."""
+        """Give back places that were taken and not used, with their tokens: nothing waits.
+
+        If all were used, something may wait.
+        """
         self.running -= unused
-        if self.pace is not None and unused:
-            self.pace.give_back(unused)
+        if self.pace is None:
+            return
+        self.pace.give_back(unused)
+        if unused:
             self.slot_at = None
+        elif self.slot_at is None:
+            self.slot_at = time.monotonic()

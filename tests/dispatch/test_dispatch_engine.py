@@ -348,3 +348,4 @@ async def test_a_handlers_rate_holds_its_events_back_without_an_attempt(
         assert sorted((each.state, each.attempts) for each in found) == [
             *[(State.PENDING, 0)] * 3, *[(State.SUCCEEDED, 1)] * 2,
         ]  # fmt: skip
+    assert sink.taken == ["failed: 0", "failed: 1"], "nothing overtakes what waits"

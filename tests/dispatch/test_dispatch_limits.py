@@ -170,3 +170,18 @@ async def test_a_pause_of_the_pace_holds_back_what_comes(store: SqliteStore) -> 
         await until(lambda: one.slot_at is not None)
         assert (await in_state(store, delivery_id, *State)).attempts == 0
         await asyncio.sleep(0)
+
+
+def test_what_found_no_place_goes_before_what_comes_later() -> None:
+    one = paced(succeed, Rate(1000, 1, burst=9), limit=1)
+    assert one.take_place()
+    assert not one.take_place(), "full: it is stored, and waits"
+    one.running -= 1
+    assert not one.take_place()
+    assert one.take_places(1) == 1
+    one.return_places(0)
+    one.running -= 1
+    assert not one.take_place(), "there may be more of those that wait"
+    assert one.take_places(1) == 1
+    one.return_places(1)
+    assert one.take_place(), "there was none"
