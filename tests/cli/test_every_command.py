@@ -68,6 +68,15 @@ ROWS: dict[str, list[Row]] = {
     "deliveries show": [Row("{delivery}", "Reject")],
     "deliveries retry": [Row("{delivery}", "retried 1 delivery")],
     "deliveries discard": [Row("{other}", "discarded 1 delivery")],
+    "route": [
+        Row("--type billing.credits_low", "routes: none in the settings"),
+        Row("{event} --source claribi", "good.a"),
+    ],
+    "channels list": [Row("", "ops/1-file")],
+    "channels test": [
+        Row("ops", "ops/1-file"),
+        Row("opps", "did you mean", 2),
+    ],
     "rejections list": [Row("", "mismatch")],
     "rejections show": [Row("{rejection}", "x-claribi-signature")],
     "rejections replay": [Row("{rejection}", "still not proven", 1)],
