@@ -11,7 +11,7 @@ from receiver.cli.resend import TOTAL_SECONDS, Resend, Summary, send_stored
 from receiver.cli.times import duration, iso
 from receiver.cli.watching import watch
 from receiver.guard import check_url, guarded_client
-from receiver.model import Event
+from receiver.model import INTERNAL_SOURCE, Event, is_internal
 from receiver.settings import Settings
 from receiver.sources import build_sources
 from receiver.store.base import EventFilter
@@ -37,6 +37,9 @@ class Forwarding:
         signs = not self._how.as_received and self._how.scheme is None
         sources = build_sources(self._settings) if signs else {}
         schemes = {name: source.scheme for name, source in sources.items()}
+        # What clarihook raised itself is no webhook, so it is meant only if it is named.
+        names = (*which.types, *which.sources)
+        with_own = any(name.startswith(INTERNAL_SOURCE) for name in names)
         async with (
             opened(self._settings, "reader") as store,
             aclosing(watch(store, which)) as rounds,
@@ -47,6 +50,8 @@ class Forwarding:
                 print_line(f"forwarding to {self._how.url}; Ctrl-C ends it", "dim")
             async for events in rounds:
                 for event in events:
+                    if is_internal(event.source, event.type) and not with_own:
+                        continue
                     self._tell(event, await send_stored(client, event, self._how, schemes))
                     if self.summary.sent == self._count:
                         return

@@ -2,7 +2,6 @@
 
 import json
 import signal
-import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -79,14 +78,6 @@ def verify(
     build_scheme(SchemeSpec(scheme=scheme), [secret]).verify(raw, body, now)
 
 
-def lines_until(process: "subprocess.Popen[str]", text: str) -> str:
-    assert process.stdout is not None
-    for line in process.stdout:
-        if text in line:
-            return line
-    raise AssertionError(f"it ended without {text!r}")
-
-
 def test_what_comes_goes_on_signed_anew_with_its_own_bytes(deployment: Deployment) -> None:
     with listening() as target:
         with deployment.popen("events", "forward", "--to", target.url, "--json") as process:
@@ -96,11 +87,14 @@ def test_what_comes_goes_on_signed_anew_with_its_own_bytes(deployment: Deploymen
             eventually(lambda: ids.extend(deployment.send("good.a")) or target.got)
             for number in range(3):
                 ids += deployment.send("good.b", "--data", json.dumps({"n": number}))
-            eventually(lambda: target.got[-1][1].count(b'"n": 2'))
+            told = []
+            for line in process.stdout:
+                told.append(json.loads(line))
+                if told[-1]["id"] == ids[-1]:
+                    break
             process.send_signal(signal.SIGINT)
             out, err = process.communicate(timeout=30)
-        assert process.returncode == 0, err
-        told = [json.loads(line) for line in out.splitlines()]
+        assert (process.returncode, out) == (0, ""), err
     sent = [each["id"] for each in told]
     assert sent == ids[-len(sent) :], "in the order in which they came, none twice"
     assert {each["status"] for each in told} == {204}
@@ -146,6 +140,21 @@ def test_headers_as_they_came_or_signed_for_another(deployment: Deployment) -> N
     assert target.got[0][0]["x-claribi-signature"] == came["x-claribi-signature"]
     verify(target.got[1], "github", "quite another secret")
     verify(target.got[2])
+
+
+def test_what_clarihook_raised_itself_is_forwarded_only_if_it_is_named(
+    deployment: Deployment,
+) -> None:
+    deployment.send("bad.b")
+    own = ("--type", "clarihook.*")
+    eventually(lambda: deployment.json("events", "list", *own)["events"])
+    deployment.send("good.a")
+    with listening() as target:
+        to = ("events", "forward", "--to", target.url, "--since", "1h", "--as-received")
+        assert deployment.run(*to, "--count", "2").returncode == 0
+        assert deployment.run(*to, "--count", "1", *own).returncode == 0
+    types = [json.loads(body)["event"] for _, body in target.got]
+    assert types == ["bad.b", "good.a", "clarihook.delivery.dead"]
 
 
 @pytest.mark.parametrize(
