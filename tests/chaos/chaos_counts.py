@@ -11,10 +11,11 @@ class Counts:
     power_cuts: int = 200
     io_faults: int = 120
     kills: int = 40
+    soak_events: int = 4000
 
     @staticmethod
     def from_environment() -> "Counts":
-        names = ("power_cuts", "io_faults", "kills")
+        names = ("power_cuts", "io_faults", "kills", "soak_events")
         given = {name: os.environ.get(f"CHAOS_{name.upper()}") for name in names}
         return Counts(**{name: int(text) for name, text in given.items() if text})
 
