@@ -10,7 +10,7 @@ from receiver.cli.given import stored_or_body
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
 from receiver.errors import PayloadError, UsageError
-from receiver.model import Event
+from receiver.model import INTERNAL_SOURCE, Event
 from receiver.payload import parse_object
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
@@ -97,7 +97,7 @@ def _given(
 def _source(settings: Settings, name: str | None) -> str:
     if name is None:
         return next(iter(settings.sources)) if len(settings.sources) == 1 else "claribi"
-    if name not in settings.sources:
+    if name not in settings.sources and name != INTERNAL_SOURCE:
         raise UsageError(f'there is no source "{name}"; {name_hint(name, settings.sources)}')
     return name
 

@@ -166,3 +166,12 @@ def test_a_file_is_routed_and_what_is_no_event_is_refused(home: Path, clarihook:
         result = clarihook("route", *arguments)
         assert result.returncode == 2
         assert said in result.stderr
+
+
+def test_a_route_for_clarihooks_own_events_can_be_tried(home: Path, clarihook: Clarihook) -> None:
+    with (home / "config/clarihook.toml").open("a") as file:
+        file.write('[[routes]]\nsource = "clarihook"\nnotify = ["ops"]\n')
+    dead = ("route", "--type", "clarihook.delivery.dead", "--data", '{"name": "mine.warn"}')
+    for source, takes in (("clarihook", True), ("claribi", False)):
+        document = json.loads(clarihook(*dead, "--source", source, "--json").stdout)
+        assert document["routes"][3]["takes"] is takes
