@@ -75,7 +75,8 @@ class Backlog:
     """What waits in the file."""
 
     pending: int
-    name: str
+    name: str | None
+    """Whose deliveries they are; None for events that nobody handles."""
     due: Literal["now", "later"] = "now"
     keys: int = 0
     """How many ordering keys they share; 0 for none."""
@@ -107,8 +108,10 @@ def _insert(connection: "sqlite3.Connection", backlog: Backlog) -> None:
         "later_ms": 0 if backlog.due == "now" else 2 * _DAY_MS,
     }
     connection.execute("BEGIN IMMEDIATE")
-    for statement in (_EVENTS, _DEDUPE_KEYS, _DELIVERIES):
+    for statement in (_EVENTS, _DEDUPE_KEYS):
         connection.execute(statement, parameters)
+    if backlog.name is not None:
+        connection.execute(_DELIVERIES, parameters)
     connection.execute("COMMIT")
 
 

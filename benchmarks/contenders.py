@@ -55,9 +55,8 @@ class Running:
     """From its start until it answered."""
 
     def resident_mb(self) -> float:
-        """The server process's memory, as the kernel counts it (VmRSS)."""
-        status = Path(f"/proc/{self.pid}/status").read_text("ascii")
-        return int(status.split("VmRSS:")[1].split()[0]) / 1024
+        """The server process's memory."""
+        return resident_mb(self.pid)
 
     def cpu_seconds(self) -> float:
         """What the server process has computed so far: what else the machine does, changes it
@@ -108,6 +107,12 @@ def count(database: Path, query: str) -> int:
         return int(connection.execute(query).fetchone()[0])
     finally:
         connection.close()
+
+
+def resident_mb(pid: int) -> float:
+    """A process's memory, as the kernel counts it (VmRSS); 0 if it has just ended."""
+    status = Path(f"/proc/{pid}/status").read_text("ascii")
+    return int(status.partition("VmRSS:")[2].split()[0]) / 1024 if "VmRSS:" in status else 0.0
 
 
 @contextmanager

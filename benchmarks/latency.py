@@ -30,6 +30,8 @@ async def nothing(event: SyncCompleted, ctx: Context) -> None:
 """A handler that notes on the machine's monotonic clock when it starts, in `times`."""
 
 MAX_PAUSE_SECONDS = 0.02
+WARM_UP_EVENTS = 100
+"""The first ones import and compile what is used later."""
 
 
 class Sender:
@@ -55,53 +57,76 @@ class Sender:
         self._socket.close()
 
 
-def starts(home: Path) -> dict[int, int]:
-    """When each event's handler started, by the event's number."""
-    lines = (home / "times").read_bytes().split(b"\n")[:-1]
-    pairs = [tuple(map(int, line.split())) for line in lines]
-    return {data_source_id - FIRST_ID: at for data_source_id, at in pairs}
-
-
 def percentiles(samples_ms: list[float]) -> tuple[float, float]:
     """The median and the 99th percentile."""
     cuts = quantiles(samples_ms, n=100)
     return cuts[49], cuts[98]
 
 
-def _send_all(url: str, events: int) -> list[tuple[int, int]]:
-    sender = Sender(url)
-    try:
-        for number in range(100):  # the first ones import and compile what is used later
-            sender.send(signed_request(number))
-        sent: list[tuple[int, int]] = []
-        for number in range(100, 100 + events):
-            request = signed_request(number)
+class Live:
+    """Sends events one at a time to a server with the stamping handler, with pauses of chance."""
+
+    def __init__(self, url: str, home: Path) -> None:
+        self._sender = Sender(url)
+        self._times = home / "times"
+        self._next = 0
+        self._sent: dict[int, tuple[int, int]] = {}
+        self.send(WARM_UP_EVENTS)
+        self._sent.clear()
+
+    def send(self, events: int) -> None:
+        """Send that many."""
+        for _ in range(events):
+            request = signed_request(self._next)
             time.sleep(random.uniform(0, MAX_PAUSE_SECONDS))
-            sent.append(sender.send(request))
-        return sent
-    finally:
-        sender.close()
+            self._sent[self._next] = self._sender.send(request)
+            self._next += 1
+
+    def take_ms(self) -> list[float]:
+        """From the request to the handler's start, of each event since the last time."""
+        sent, self._sent = self._sent, {}
+        started = self._starts(until=self._next)
+        return [(started[number] - begun) / 1e6 for number, (begun, _) in sent.items()]
+
+    def answers_ms(self) -> list[float]:
+        """From the request to its answer, of the same events; before `take_ms`."""
+        return [(answered - begun) / 1e6 for begun, answered in self._sent.values()]
+
+    def _starts(self, *, until: int) -> dict[int, int]:
+        """When each event's handler started, by the event's number; waits for the last ones."""
+        give_up_at = time.monotonic() + 30
+        while True:
+            lines = self._times.read_bytes().split(b"\n")[:-1] if self._times.exists() else []
+            if len(lines) >= until:
+                pairs = [tuple(map(int, line.split())) for line in lines]
+                return {data_source_id - FIRST_ID: at for data_source_id, at in pairs}
+            assert time.monotonic() < give_up_at, f"{len(lines)} of {until} were handled"
+            time.sleep(0.05)
+
+    def close(self) -> None:
+        """Hang up."""
+        self._sender.close()
 
 
 def run(events: int) -> list[Line]:
     """The lines of the table."""
     print("latency", flush=True)
     with tempfile.TemporaryDirectory() as folder:
-        with running(Contender(BARE, uvicorn("bare")), Path(folder)) as server:
-            bare = _send_all(server.url, events)
         home = Path(folder)
+        with running(Contender(BARE, uvicorn("bare")), home) as server:
+            live = Live(server.url, home)
+            live.send(events)
+            bare_ms = live.answers_ms()
+            live.close()
         with running(Contender("clarihook", clarihook(STAMPING)), home) as server:
-            sent = _send_all(server.url, events)
-        started = starts(home)
-    to_answer = [(answered - begun) / 1e6 for begun, answered in bare]
-    to_our_answer = [(answered - begun) / 1e6 for begun, answered in sent]
-    to_start = [
-        (started[number] - begun) / 1e6 for number, (begun, _) in enumerate(sent, start=100)
-    ]
-    p50, p99 = percentiles(to_start)
+            live = Live(server.url, home)
+            live.send(events)
+            answers_ms, starts_ms = live.answers_ms(), live.take_ms()
+            live.close()
+    p50, p99 = percentiles(starts_ms)
     return [
-        *_lines("bare Starlette, request to answer", to_answer),
-        *_lines("clarihook, request to answer", to_our_answer),
+        *_lines("bare Starlette, request to answer", bare_ms),
+        *_lines("clarihook, request to answer", answers_ms),
         Line("clarihook, request to handler's start, p50", p50, "ms", at_most=5),
         Line("clarihook, request to handler's start, p99", p99, "ms", at_most=25),
     ]

@@ -232,7 +232,11 @@ class Dispatcher:
         if not self._reserved:
             self._none_reserved.set()
 
-    def _leave(self, lane: Lane) -> None:
+    def _leave(self, lane: Lane, claim: Claim) -> None:
+        if claim.replay_id is not None:
+            if lane.replay_room <= 0:
+                self._wake.set()
+            lane.replaying -= 1
         if lane.running >= lane.limit or lane.abandoned:  # there may be more of it in the store
             self._wake.set()
         if lane.circuit is not None and lane.circuit.is_unsaved:
@@ -298,19 +302,26 @@ class Dispatcher:
         wants = self._reserve_for_claims(due)
         if not wants:
             return False
+        replays = {name: room for name in wants if (room := self._lanes[name].replay_room) > 0}
         claims = Claims()
         alone = [name for name in wants if self._lanes[name].is_limited]
         try:
-            claims = await self._store.claim(wants, now_ms=now_ms, alone=alone)
+            claims = await self._store.claim(wants, now_ms=now_ms, alone=alone, replays=replays)
         finally:
             for claim in claims:
                 wants[claim.name] -= 1
             for name, unused in wants.items():
                 self._lanes[name].return_places(unused)
         self._note_owners(alone, claims.elsewhere)
+        for name in replays:
+            self._lanes[name].replays_wait = False
         for claim in claims:
-            self._start(self._lanes[claim.name], claim)
-        return any(unused == 0 for unused in wants.values())
+            lane = self._lanes[claim.name]
+            if claim.replay_id is not None and claim.name in replays:
+                replays[claim.name] -= 1
+                lane.replays_wait = True
+            self._start(lane, claim)
+        return 0 in wants.values() or 0 in replays.values()
 
     def _note_owners(self, alone: Sequence[str], elsewhere: Collection[str]) -> None:
         """Whose the limited lanes are, by what a claim has told."""
@@ -329,7 +340,9 @@ class Dispatcher:
         wants: dict[str, int] = {}
         for name in due:
             lane = self._lanes[name]
-            room = lane.room if self._max_running is None else min(lane.room, self._room)
+            room = lane.claim_room
+            if self._max_running is not None:
+                room = min(room, self._room)
             if room > 0 and (taken := lane.take_places(room)):
                 wants[name] = taken
             if lane.slot_at is not None:
@@ -340,9 +353,11 @@ class Dispatcher:
     # -- running ------------------------------------------------------------------------------
 
     def _start(self, lane: Lane, claim: Claim) -> None:
+        if claim.replay_id is not None:
+            lane.replaying += 1
         if self._is_stopping:
             self._unrun.append(claim.delivery_id)
-            self._leave(lane)
+            self._leave(lane, claim)
             return
         # Held here until it has run: the loop itself holds tasks only weakly.
         self._tasks[claim.delivery_id] = asyncio.get_running_loop().create_task(
@@ -369,7 +384,7 @@ class Dispatcher:
         finally:
             if has_place:
                 self._tasks.pop(claim.delivery_id, None)
-                self._leave(lane)
+                self._leave(lane, claim)
 
     def abandon(self, claim: Claim, finish: Finish) -> None:
         """End the attempt of a run that does not end, and give its place to another one.
@@ -379,7 +394,7 @@ class Dispatcher:
         lane = self._lanes[claim.name]
         self._abandoned[claim.delivery_id, claim.attempt] = self._tasks.pop(claim.delivery_id)
         lane.abandoned += 1
-        self._leave(lane)
+        self._leave(lane, claim)
         log.error(
             "handler.abandoned",
             name=claim.name,

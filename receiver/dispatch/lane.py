@@ -55,6 +55,10 @@ class Lane:
     is_exhausted: Callable[[], bool] = _never
     """Whether abandoned runs, of any handlers, have used up what they share, such as threads."""
     running: int = 0
+    replaying: int = 0
+    """How many of those are of replays."""
+    replays_wait: bool = False
+    """Whether the last claim found replays, so that more of them may be due."""
     abandoned: int = 0
     """How many of its runs go on although their attempt has ended."""
     slot_at: float | None = None
@@ -69,6 +73,21 @@ class Lane:
         if self.abandoned:
             most = 0 if self.is_stopped else min(most, self.most - self.abandoned)
         return most - self.running
+
+    @property
+    def claim_room(self) -> int:
+        """How many places the next claim may take.
+
+        Replays' claims follow close upon one another. So that all of them do not keep the lane
+        full, they take a quarter of it: what ingress hands over meanwhile finds a place, and
+        need not be claimed itself.
+        """
+        return min(self.room, max(1, self.limit // 4)) if self.replays_wait else self.room
+
+    @property
+    def replay_room(self) -> int:
+        """How many replays the next claim may take: they never fill more than half the lane."""
+        return min(max(1, self.limit // 2) - self.replaying, max(1, self.limit // 4))
 
     @property
     def is_stopped(self) -> bool:

@@ -21,6 +21,8 @@ from receiver.replay.selection import Rest, Selection
 from receiver.store.base import Store
 
 MAX_IN_LINE = 2_000
+PART_EVENTS = 100
+"""Events in one part at most: while it is written, no live event can be."""
 POLL_SECONDS = 0.1
 CLOSE_POLL_SECONDS = 0.01
 """With few deliveries at a time: how soon the next follows the last."""
@@ -160,7 +162,7 @@ class Replayer:
         selection = rest.selection
         wanted = min(PAGE_EVENTS, rest.total - rest.scanned)
         if selection.where is None:
-            wanted = min(wanted, events, room)
+            wanted = min(wanted, events, room, PART_EVENTS)
         page = await Scanner(self._store, selection).page(rest.position, at_most=wanted)
         fitting = [candidate.event for candidate in page if candidate.fits]
         planned = await self._repeater.deliveries(fitting[:events], selection)

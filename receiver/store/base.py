@@ -290,9 +290,17 @@ class Store(Protocol):
         """Those of `names` that have a delivery due. Cheap: it only reads."""
 
     async def claim(
-        self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()
+        self,
+        wants: Mapping[str, int],
+        *,
+        now_ms: int,
+        alone: Collection[str] = (),
+        replays: Mapping[str, int] | None = None,
     ) -> Claims:
         """Take up to `wants[name]` due deliveries of each name, live ones before replays.
+
+        Of them at most `replays[name]` are replays, none of a name that is not in it; `None`
+        sets no such bound. One that has cost processes before is not counted among them.
 
         The claim counts the attempt. Of the deliveries with one name and one key only the
         oldest unfinished is ever given out. What is in `alone` is given to one worker only, as

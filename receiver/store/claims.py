@@ -25,9 +25,11 @@ def claim_due(
     worker: int,
     wants: Mapping[str, int],
     now_ms: int,
-    alone: Collection[str] = (),
+    alone: Collection[str],
+    replays: Mapping[str, int],
 ) -> tuple[list[int], list[str]]:
-    """Mark up to `wants[name]` due deliveries of each name as `worker`'s.
+    """Mark up to `wants[name]` due deliveries of each name as `worker`'s; of them at most
+    `replays[name]` are replays.
 
     Their ids, and the names in `alone` that are another worker's. One suspect goes first, or
     those behind a long backlog would never be told from the others.
@@ -39,8 +41,8 @@ def claim_due(
             elsewhere.append(name)
             continue
         rows = db.execute(queries["claim_suspect"], (worker, now_ms, name)).fetchall()
-        for priority in (LIVE, REPLAY):
-            left = want - len(rows)
+        for priority, most in ((LIVE, want), (REPLAY, replays.get(name, 0))):
+            left = min(want - len(rows), most)
             if left > 0:
                 rows += db.execute(queries["claim"], (worker, now_ms, name, priority, left))
         ids += [row[0] for row in rows]

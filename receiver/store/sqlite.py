@@ -254,13 +254,24 @@ class SqliteStore(SqliteReads):
         await self.write(lambda _db: None)
 
     async def claim(
-        self, wants: Mapping[str, int], *, now_ms: int, alone: Collection[str] = ()
+        self,
+        wants: Mapping[str, int],
+        *,
+        now_ms: int,
+        alone: Collection[str] = (),
+        replays: Mapping[str, int] | None = None,
     ) -> Claims:
         """Claim due deliveries; see `Store.claim`."""
         worker, queries = self.worker_id, self._queries
         ids, elsewhere = await self.write(
             lambda db: claim_due(
-                db, queries, worker=worker, wants=wants, now_ms=now_ms, alone=alone
+                db,
+                queries,
+                worker=worker,
+                wants=wants,
+                now_ms=now_ms,
+                alone=alone,
+                replays=wants if replays is None else replays,
             )
         )
         if not ids:

@@ -817,6 +817,27 @@ class ReplayContract:
         assert (found.author, found.selection, found.events) == ("ada", "the old one", 1)
         assert found.states == {State.SUCCEEDED: 1, State.RUNNING: 1}
 
+    async def test_a_claim_takes_at_most_so_many_replays(self, store: Store) -> None:
+        for _ in range(2):
+            await record_one(store)
+        old = [event() for _ in range(5)]
+        for each in old:
+            await store.record(each, [])
+        await store.replay(
+            author="a", selection="s", deliveries=[(each.id, [handler()]) for each in old]
+        )
+
+        async def claimed(replays: dict[str, int]) -> list[bool]:
+            claims = await store.claim({HANDLER: 4}, now_ms=FAR_MS, replays=replays)
+            return [claim.replay_id is not None for claim in claims]
+
+        assert await claimed({HANDLER: 1}) == [False, False, True]
+        assert await claimed({}) == []
+        assert await claimed({HANDLER: 0}) == []
+        assert await claimed({HANDLER: 3}) == [True, True, True]
+        (last,) = await store.claim({HANDLER: 4}, now_ms=FAR_MS)
+        assert last.replay_id is not None
+
     async def test_a_replay_in_parts_takes_each_part_once(self, store: Store) -> None:
         events = [event() for _ in range(2)]
         for each in events:
