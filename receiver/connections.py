@@ -53,8 +53,14 @@ class Connection(HttpToolsProtocol):
         self._unset_keepalive_if_required()
         try:
             self.parser.feed_data(data)
-        except httptools.HttpParserError:
-            self.send_400_response("This is not HTTP.")
+        except httptools.HttpParserError as error:
+            if isinstance(
+                error.__context__, MemoryError
+            ):  # no fault of the client's, and it passes
+                again = b"retry-after: 5\r\n"
+                self._refuse(503, "service_unavailable", "Send this again later.", again)
+            else:
+                self.send_400_response("This is not HTTP.")
             return
         except httptools.HttpParserUpgrade as offer:
             self._decline_upgrade(rest=data[offer.args[0] :])
@@ -111,11 +117,11 @@ class Connection(HttpToolsProtocol):
         """Answer what is not HTTP in the form of all other errors."""
         self._refuse(400, "validation_error", msg)
 
-    def _refuse(self, status: int, error: str, message: str) -> None:
+    def _refuse(self, status: int, error: str, message: str, more: bytes = b"") -> None:
         body = json.dumps({"error": error, "message": message}).encode()
         self.transport.write(
-            b"%bcontent-type: application/json\r\ncontent-length: %d\r\nconnection: close\r\n\r\n%b"
-            % (STATUS_LINE[status], len(body), body)
+            b"%bcontent-type: application/json\r\ncontent-length: %d\r\n%b"
+            b"connection: close\r\n\r\n%b" % (STATUS_LINE[status], len(body), more, body)
         )
         self.transport.close()
 

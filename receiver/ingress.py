@@ -17,7 +17,7 @@ from starlette.types import Receive, Scope, Send
 
 from receiver import refusals
 from receiver.deadline import Deadline, DeadlineExceeded
-from receiver.errors import PayloadError, SignatureError, StoreError
+from receiver.errors import PayloadError, SignatureError, StoreError, StoreUnavailable
 from receiver.model import NewEvent
 from receiver.payload import parse_object
 from receiver.rate import Pace, Rate
@@ -133,6 +133,10 @@ class Ingress:
             # recognised.
             await _refuse(send, refusals.draining())
             return
+        except MemoryError:
+            error = StoreUnavailable("memory is exhausted")
+            await _refuse(send, self._unavailable(scope["path"][len(PREFIX) :], error))
+            return
         except Exception:
             log.exception("ingress.bug")
             await _refuse(send, refusals.our_fault())
@@ -227,9 +231,9 @@ class Ingress:
         try:
             return await self._intake.accept(event, value)
         except StoreError as error:
-            raise self._unavailable(source, error) from error
+            raise self._unavailable(source.name, error) from error
 
-    def _unavailable(self, source: Source, error: StoreError) -> Refusal:
+    def _unavailable(self, source: str, error: StoreError) -> Refusal:
         """503; a store that is out costs few lines in the log, however many ask."""
         told = self._outages
         if told.pace.take(time.monotonic()) > 0:
@@ -237,7 +241,7 @@ class Ingress:
         else:
             log.warning(
                 "ingress.unavailable",
-                source=source.name,
+                source=source,
                 error=str(error),
                 and_others=told.untold,
             )
@@ -300,7 +304,7 @@ class Ingress:
                 _rejection(source, status=400, reason=reason, pairs=pairs, body=body, now_ms=now_ms)
             )
         except StoreError as error:
-            raise self._unavailable(source, error) from error
+            raise self._unavailable(source.name, error) from error
         raise Refusal(400, "validation_error", "The body is not an event.", detail=reason)
 
 

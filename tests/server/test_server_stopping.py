@@ -66,6 +66,16 @@ async def stubborn(event: dict) -> None:
 def thread(event: dict) -> None:
     (HOME / "begun").touch()
     time.sleep(3600)
+
+
+@on("test.abandoned", timeout="50ms", schedule=["1h"])
+async def abandoned(event: dict) -> None:
+    await stubborn(event)
+
+
+@on("test.abandoned_thread", timeout="50ms", schedule=["1h"])
+def abandoned_thread(event: dict) -> None:
+    thread(event)
 """
 
 
@@ -159,11 +169,30 @@ def test_a_handler_that_can_not_be_stopped_does_not_keep_the_process(
     assert state in ("pending", "retrying"), "it is run again"
 
 
-def test_a_second_signal_stops_at_once_and_loses_nothing(tmp_path: Path) -> None:
+@pytest.mark.parametrize("kind", ["test.abandoned", "test.abandoned_thread"])
+def test_abandoned_runs_keep_no_stop_and_their_end_is_kept(tmp_path: Path, kind: str) -> None:
     settings = '[server]\ndrain_timeout = "60s"\n'
     home = write_home(tmp_path / "home", handlers=HANGING, settings=settings)
     with serving(home) as serve:
-        assert serve.post(event_body("a", "test.long"))[0] == 202
+        assert serve.post(event_body("a", kind))[0] == 202
+        settle(home, "SELECT count(*) FROM deliveries WHERE state <> 'retrying'")
+        begun = time.monotonic()
+        assert serve.stop() == 0, serve.said
+        assert time.monotonic() - begun < MARGIN_SECONDS, "it does not wait for what is given up"
+        assert "Traceback" not in serve.said
+        assert "handler.abandoned" in serve.said
+    assert deliveries(home) == [("retrying", 1, 1)]
+    with opened(home) as database:
+        row = database.execute("SELECT outcome, error_class FROM attempts").fetchone()
+    assert row == ("unknown", "TimeoutError")
+
+
+@pytest.mark.parametrize("kind", ["test.long", "test.stubborn", "test.thread"])
+def test_a_second_signal_stops_at_once_and_loses_nothing(tmp_path: Path, kind: str) -> None:
+    settings = '[server]\ndrain_timeout = "60s"\n'
+    home = write_home(tmp_path / "home", handlers=HANGING, settings=settings)
+    with serving(home) as serve:
+        assert serve.post(event_body("a", kind))[0] == 202
         appears(home / "begun")
         serve.signal(signal.SIGTERM)
         address = serve.address
@@ -177,8 +206,9 @@ def test_a_second_signal_stops_at_once_and_loses_nothing(tmp_path: Path) -> None
         assert "server.forced" in serve.said
         assert "Traceback" not in serve.said
     (home / "begun").unlink()
-    with serving(home):
+    with serving(home) as serve:
         appears(home / "begun")  # taken up again
+        serve.kill()
 
 
 def test_a_half_sent_body_does_not_keep_the_process(tmp_path: Path) -> None:
