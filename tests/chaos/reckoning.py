@@ -18,12 +18,13 @@ SELECT
     (SELECT count(*) FROM attempts WHERE delivery_id = deliveries.id AND outcome = 'unknown')
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
+WHERE events.source <> 'clarihook'
 """
 
 
 @dataclass
 class Reckoning:
-    """The account of one deployment. `events` are told by their ids, which are messages' titles."""
+    """The account of one deployment. Events are told by their ids, which are messages' titles."""
 
     home: Path
     stored: dict[str, bytes] = field(default_factory=dict)
@@ -34,13 +35,16 @@ class Reckoning:
     states: Counter[str] = field(default_factory=Counter)
     outcomes: Counter[tuple[str, str | None]] = field(default_factory=Counter)
     """Attempts by outcome and class of error."""
+    told_dead: int = 0
+    """Events that clarihook itself has raised about dead deliveries."""
 
     def __post_init__(self) -> None:
         with opened(self.home) as database:
             assert database.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
             assert database.execute("PRAGMA foreign_key_check").fetchall() == []
-            rows = database.execute("SELECT id, body FROM events").fetchall()
-            self.stored = {event: bytes(body) for event, body in rows}
+            rows = database.execute("SELECT id, body, source FROM events").fetchall()
+            self.stored = {event: bytes(body) for event, body, by in rows if by != "clarihook"}
+            self.told_dead = len(rows) - len(self.stored)
             for event, name, state, unknown in database.execute(_DELIVERIES):
                 self.by_name.setdefault(name, Counter())[event] += 1
                 self.cuts.setdefault(name, Counter())[event] += unknown

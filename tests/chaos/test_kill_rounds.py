@@ -59,7 +59,12 @@ def retry_dead(home: Path) -> int:
     if reasons:
         assert all(reason.startswith(DEAD_BY_DEATHS) for (reason,) in reasons), reasons
         command = [sys.executable, "-m", "receiver.cli", "deliveries", "retry", "--state", "dead"]
-        subprocess.run([*command, "--yes", "--home", str(home)], cwd=REPOSITORY, check=True)
+        subprocess.run(
+            [*command, "--yes", "--home", str(home)],
+            cwd=REPOSITORY,
+            check=True,
+            capture_output=True,
+        )
         settle(home, UNFINISHED, seconds=60)
     return len(reasons)
 
@@ -110,6 +115,7 @@ def test_kill_rounds(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: t
     for name in (HANDLER, WEB, FILE):
         assert found.each_has_one(name)
     assert found.states == {"succeeded": 3 * len(found.stored)}
+    assert found.told_dead == revived, "an event tells of each that R7 gave up"
     assert found.outcomes.keys() <= {("delivered", None), ("unknown", "WorkerDied")}
     runs, written = handled(home), titles(home / "messages.jsonl")
     assert found.unexplained(HANDLER, runs) == {}

@@ -7,6 +7,7 @@ R7: three deaths of the process end a delivery, and only that one: what dies wit
 import contextlib
 import http.client
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -99,6 +100,14 @@ async def exits(event: dict) -> None:
 """
 
 
+def has_accepted(load: Load, count: int) -> bool:
+    return len(load.accepted) >= count
+
+
+def is_dead(home: Path, name: str) -> bool:
+    return name in dead_of(home)
+
+
 def dead_of(home: Path) -> dict[str, str]:
     """By name of the handler: why its delivery is dead."""
     with opened(home) as database:
@@ -120,8 +129,9 @@ def test_a_rude_handler_is_dead_with_a_reason_and_no_other_suffers(
             assert load.has_begun.wait(60)
             with contextlib.suppress(OSError, http.client.HTTPException):  # it may be quicker
                 serve.post(event_body(kind, f"test.{kind}"))
-            wait_until(lambda: len(load.accepted) >= INNOCENTS, "others come")  # noqa: B023
+            wait_until(partial(has_accepted, load, INNOCENTS), "others come")
             load.end()
+            wait_until(partial(is_dead, home, f"deployed.{kind}"), f"what {kind} is dead")
             accepted |= load.accepted
         settle(home, UNFINISHED, seconds=90)
         assert serve.stop() == 0, serve.said
@@ -135,6 +145,7 @@ def test_a_rude_handler_is_dead_with_a_reason_and_no_other_suffers(
 
     found = Reckoning(home)
     assert found.lost(accepted) == set()
+    assert found.told_dead == len(REASONS)
     innocents = {event for event, body in found.stored.items() if b'"load.sent"' in body}
     assert found.states == {"succeeded": 2 * len(innocents), "dead": len(REASONS)}
     runs, written = handled(home), titles(home / "messages.jsonl")
