@@ -27,7 +27,7 @@ def examine(home: Path) -> Iterator[Finding]:
     if database is None:
         return
     try:
-        yield from examine_files(database)
+        yield from examine_files(database, min_free_bytes=settings.store.min_free_bytes)
         is_there = database.exists()
     except PermissionError as error:
         text = f"{error.filename}: this user may not look there"

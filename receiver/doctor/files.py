@@ -8,7 +8,6 @@ from pathlib import Path
 
 from receiver.doctor.finding import Finding, fault, ok, warning
 
-FULL_BYTES = 64 * 2**20
 LOW_BYTES = 2**30
 BIG_WAL_BYTES = 2 * 64 * 2**20
 """Twice what SQLite cuts the log down to once all of it is moved in (`journal_size_limit`)."""
@@ -16,11 +15,11 @@ _REMOTE = frozenset({"nfs", "nfs4", "cifs", "smb3", "smbfs", "fuse.sshfs", "9p"}
 _IN_MEMORY = frozenset({"tmpfs", "ramfs"})
 
 
-def examine_files(database: Path) -> Iterator[Finding]:
+def examine_files(database: Path, *, min_free_bytes: int) -> Iterator[Finding]:
     """The folder and the files in it, whether there is a database yet or not."""
     folder = _existing(database.parent)
     yield _examine_folder(database, folder)
-    yield _examine_room(folder)
+    yield _examine_room(folder, min_free_bytes)
     if database.exists():
         yield _examine_permissions(database)
         yield _examine_wal(database)
@@ -65,12 +64,13 @@ def file_system(folder: Path, mounts: Path = Path("/proc/self/mounts")) -> str |
     return None if found is None else found[1]
 
 
-def _examine_room(folder: Path) -> Finding:
+def _examine_room(folder: Path, min_free_bytes: int) -> Finding:
     free = shutil.disk_usage(folder).free
     text = f"{free / 2**20:,.0f} MiB free"
     remedy = "free some space, or keep less: store.keep, `clarihook db prune`"
-    if free < FULL_BYTES:
-        return fault("disk", f"{text}: soon every webhook is answered 503", remedy)
+    if free < min_free_bytes:
+        text += f", and store.min_free_bytes is {min_free_bytes}: webhooks are answered 503"
+        return fault("disk", text, remedy)
     if free < LOW_BYTES:
         return warning("disk", text, remedy)
     return ok("disk", text)

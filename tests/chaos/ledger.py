@@ -9,6 +9,7 @@ _EVENTS = """
 SELECT events.id, events.body, sum(deliveries.kind = 'handler')
 FROM events
 LEFT JOIN deliveries ON deliveries.event_seq = events.seq
+WHERE events.type = 'load.sent' -- and none of those that clarihook raises itself
 GROUP BY events.seq
 """
 _UNTOLD = """

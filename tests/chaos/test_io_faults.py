@@ -6,13 +6,14 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
+from http.client import HTTPException
 from pathlib import Path
 
 import pytest
 from chaos_counts import COUNTS
 from disk_shim import ANY_FILE, Call, Fault, File, Plan, under_shim
 from ledger import find_faults
-from serve_process import Load, Serve, measured, opened, serving, settle, write_home
+from serve_process import Load, Serve, event_body, measured, opened, serving, settle, write_home
 
 from receiver.store.workers import FATAL_DEATHS
 
@@ -119,7 +120,7 @@ class Deployment:
         assert load.statuses.keys() <= {202, 503}
         assert load.without_wait == 0, "every 503 says when to come back"
         self.accepted |= load.accepted
-        if serve.process.poll() is None:
+        if self._is_well(serve):
             self.outcomes["went on"] += 1
             return
         assert serve.wait() == 1
@@ -130,6 +131,24 @@ class Deployment:
     def _goes_on(self, serve: Serve, load: Load) -> None:
         before = load.statuses.get(202, 0)
         wait(lambda: load.statuses.get(202, 0) > before or serve.process.poll() is not None)
+
+    def _is_well(self, serve: Serve) -> bool:
+        """Whether it accepts at last, or ends; what it has met is known before the next commit."""
+        number = 0
+        deadline = time.monotonic() + 60
+        while serve.process.poll() is None:
+            assert time.monotonic() < deadline, "it neither accepts nor ends"
+            number += 1
+            body = event_body(f"after{self.outcomes.total()}-{number}")
+            try:
+                status, answer = serve.post(body)
+            except (OSError, HTTPException):
+                continue
+            if status == 202:
+                self.accepted[answer["id"]] = body
+                return True
+            time.sleep(0.05)
+        return False
 
     def _ended(self, how: str) -> None:
         assert self._serve is not None

@@ -167,6 +167,11 @@ def test_a_full_backlog(deployment: Deployment, monkeypatch: pytest.MonkeyPatch)
     assert "503" in findings(deployment, status=1)["backlog"]["text"]
 
 
+def test_a_disk_without_room(deployment: Deployment, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("CLARIHOOK_STORE__MIN_FREE_BYTES", str(10**18))
+    assert "503" in findings(deployment, status=1)["disk"]["text"]
+
+
 def damage(database: Path) -> None:
     content = bytearray(database.read_bytes())
     for page in range(4096 * 2, len(content), 4096):
