@@ -193,7 +193,7 @@ def run(
     Beside a running server, that runs them; else this command does, until they have ended.
     Ctrl-C pauses it. The exit status is 1 if some deliveries are dead in the end.
 
-    Example: clarihook replay --type 'data_source.*' --since yesterday --state dead
+    Example: clarihook replay run --type 'data_source.*' --since yesterday --state dead
 
     Example: clarihook replay --type '*' --where 'event.data.remaining < 10' --dry-run
 
