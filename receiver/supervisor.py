@@ -2,7 +2,8 @@
 
 The supervisor holds the database's lock and does nothing else: a handler that takes its process
 down takes down one member, and another one is started. Each member is told of the supervisor's
-end by its link, a socket pair, so that none is left behind.
+end by its link, a socket pair, so that none is left behind; and says by it, once a second, that
+its loop is not blocked.
 """
 
 import asyncio
@@ -11,7 +12,7 @@ import os
 import signal
 import socket
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import structlog
 
@@ -23,13 +24,19 @@ MAX_PAUSE_SECONDS = 30.0
 """The longest pause before one that keeps dying is started again."""
 _KILL_AFTER_SECONDS = 5.0
 """Beyond the drain timeout: by then a member has ended itself, or never will."""
+SILENCE_SECONDS = 5.0
+"""Beyond its lease: a member that is silent for longer is killed."""
+BEAT_SECONDS = 1.0
+"""How often a member says that it is well."""
 _READY = b"r"
+_WELL = b"w"
 
 
 @dataclass(slots=True, eq=False)
 class _Member:
     process: asyncio.subprocess.Process
     link: socket.socket
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
 
 
 class Supervisor:
@@ -42,13 +49,18 @@ class Supervisor:
         listener: socket.socket,
         *,
         drain_seconds: float,
+        silent_seconds: float,
         on_ready: Callable[[], None],
     ) -> None:
-        """`command` starts a member; it gets `--listen-fd` and `--link-fd`."""
+        """`command` starts a member; it gets `--listen-fd` and `--link-fd`.
+
+        One that says nothing for `silent_seconds` is killed: it could do no work either.
+        """
         self._command = tuple(command)
         self._count = count
         self._listener = listener
         self._stop_seconds = drain_seconds + _KILL_AFTER_SECONDS
+        self._silent_seconds = silent_seconds
         self._on_ready = on_ready
         self._members: set[_Member] = set()
         self._stopping = asyncio.Event()
@@ -124,7 +136,9 @@ class Supervisor:
         if not reading.done():
             reading.cancel()
             return False
-        return reading.exception() is None and reading.result() == _READY
+        if is_ready := reading.exception() is None and reading.result() == _READY:
+            member.ready.set()
+        return is_ready
 
     async def _keep(self, member: _Member) -> None:
         """One member after the other in this place, until the stop."""
@@ -151,18 +165,44 @@ class Supervisor:
         """Wait until the member ends, and ask it to once the stop has begun; whether it has."""
         ending = asyncio.ensure_future(member.process.wait())
         stopping = asyncio.ensure_future(self._stopping.wait())
+        listening = asyncio.ensure_future(self._listen_to(member))
         await asyncio.wait([ending, stopping], return_when=asyncio.FIRST_COMPLETED)
         is_asked = not ending.done()
         if is_asked:
             _send(member, signal.SIGTERM)
         status = await ending
         stopping.cancel()
+        listening.cancel()
+        await asyncio.gather(listening, return_exceptions=True)
         self._members.discard(member)
         member.link.close()
         # SIGTERM itself ends one that had only just begun.
         if is_asked and status not in (0, -signal.SIGTERM):
             self._status = 1
         return is_asked
+
+    async def _listen_to(self, member: _Member) -> None:
+        """Kill it if it falls silent: a handler blocks its loop for ever, or it stands still.
+
+        Whatever it ran is another's by then, or soon, and three such deaths end a delivery.
+        """
+        loop = asyncio.get_running_loop()
+        await member.ready.wait()
+        said = _READY
+        while said:
+            try:
+                async with asyncio.timeout(self._silent_seconds):
+                    said = await loop.sock_recv(member.link, 64)
+            except TimeoutError:
+                # Not if this process stood still itself: then there is a word to read.
+                if _has_said_something(member.link):
+                    continue
+                log.error("serve.worker_silent", pid=member.process.pid,
+                          seconds=self._silent_seconds)  # fmt: skip
+                _send(member, signal.SIGKILL)
+                return
+            except OSError:
+                return
 
     def _on_signal(self, number: signal.Signals) -> None:
         """The first signal asks; the second one insists."""
@@ -181,6 +221,13 @@ class Supervisor:
 def _send(member: _Member, number: signal.Signals) -> None:
     with contextlib.suppress(ProcessLookupError):
         member.process.send_signal(number)
+
+
+def _has_said_something(link: socket.socket) -> bool:
+    try:
+        return bool(link.recv(64))
+    except OSError:
+        return False
 
 
 def _describe(status: int | None) -> str:
@@ -203,6 +250,12 @@ class Link:
         with contextlib.suppress(OSError):
             self._socket.send(_READY)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._look)
+        self._beat(asyncio.get_running_loop())
+
+    def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
+        with contextlib.suppress(OSError):
+            self._socket.send(_WELL)
+        loop.call_later(BEAT_SECONDS, self._beat, loop)
 
     def _look(self) -> None:
         try:

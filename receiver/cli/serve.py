@@ -93,7 +93,7 @@ def _supervise(settings: "Settings", command: list[str]) -> int:
     """Have several processes serve, and watch over them."""
     from receiver.observe import configure_logging  # noqa: PLC0415
     from receiver.store.ownership import hold_database  # noqa: PLC0415
-    from receiver.supervisor import Supervisor  # noqa: PLC0415
+    from receiver.supervisor import SILENCE_SECONDS, Supervisor  # noqa: PLC0415
 
     if settings.sqlite_path is None:
         raise ConfigError("store.url: this version keeps its data in SQLite only")
@@ -107,6 +107,7 @@ def _supervise(settings: "Settings", command: list[str]) -> int:
                 settings.server.workers,
                 listener,
                 drain_seconds=settings.server.drain_timeout.total_seconds(),
+                silent_seconds=settings.dispatch.lease.total_seconds() + SILENCE_SECONDS,
                 on_ready=lambda: _tell(settings, listener),
             ).run()
 

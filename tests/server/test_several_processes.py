@@ -38,6 +38,7 @@ UNFINISHED = "SELECT count(*) FROM deliveries WHERE state NOT IN ('succeeded', '
 HANDLERS = """
 import asyncio
 import os
+import time
 from pathlib import Path
 
 from receiver import Context, on
@@ -67,6 +68,11 @@ async def alone(event: dict, ctx: Context) -> None:
 @on("test.deadly", schedule=["50ms"])
 async def deadly(event: dict) -> None:
     os._exit(7)
+
+
+@on("test.blocking", schedule=["50ms"])
+async def blocking(event: dict) -> None:
+    time.sleep(120)
 
 
 @on("test.slow")
@@ -182,6 +188,41 @@ def test_r7_a_handler_that_takes_its_process_down_is_dead_and_others_are_not_los
         assert load.accepted.keys() <= stored
     handled = {line.split()[0] for line in (home / "handled").read_text("ascii").splitlines()}
     assert load.accepted.keys() <= handled
+
+
+def test_r7_a_handler_that_blocks_its_process_for_ever_is_dead_and_the_server_goes_on(
+    tmp_path: Path,
+) -> None:
+    """B7. A member whose loop is blocked says nothing to the supervisor, and is replaced; what it
+    ran is taken up, and after three of them it is dead.
+    """
+    home = write_home(tmp_path / "home", handlers=HANDLERS, settings='[dispatch]\nlease = "1s"')
+    with serving(home, "--workers", "2") as serve:
+        first = members_of(serve)
+        with contextlib.suppress(OSError):  # the handler may be quicker than the answer
+            serve.post(event_body("blocking", "test.blocking"), timeout=40)
+        settle(home, "SELECT count(*) = 0 FROM deliveries WHERE state = 'dead'", seconds=80)
+        deadline = time.monotonic() + 30
+        while not is_served(serve):  # a member that it still blocks may have been asked
+            assert time.monotonic() < deadline, "nobody serves"
+        settle(home, UNFINISHED, seconds=60)
+        serve.says("serve.worker_silent")
+        wait_until_gone([pid for pid in first if f'"pid": {pid}' in serve.said])
+        serve.signal(signal.SIGTERM)
+        serve.wait(60)
+    with opened(home) as database:
+        ((attempts, reason),) = database.execute(
+            "SELECT attempts, reason FROM deliveries WHERE state = 'dead'"
+        ).fetchall()
+    assert attempts == 3
+    assert reason.startswith("3 processes died or stood still while they ran it")
+
+
+def is_served(serve: Serve) -> bool:
+    try:
+        return serve.post(event_body("another"), timeout=2)[0] in (200, 202)
+    except OSError:
+        return False
 
 
 def test_members_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
