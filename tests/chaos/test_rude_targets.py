@@ -12,7 +12,7 @@ from rude_sink import being_rude
 from serve_process import Serve, event_body, measured, opened, serving, write_home
 from setups import wait_until
 
-TIMEOUT = 2.0
+TIMEOUT = 3.0
 MARGIN = 6.0
 """What an attempt, or a message to a good target, may take beyond that on a busy machine."""
 WAIT = 0.3

@@ -131,7 +131,7 @@ def lines_of(file: Path) -> list[str]:
 def test_a_jump_of_the_wall_clock_cuts_nothing_and_repeats_nothing(
     tmp_path: Path, clock: Path, jump: Jump
 ) -> None:
-    home = write_home(tmp_path / "home", handlers=HANDLERS, settings='[dispatch]\nlease = "1s"\n')
+    home = write_home(tmp_path / "home", handlers=HANDLERS, settings='[dispatch]\nlease = "2s"\n')
     wall = WallClock(tmp_path / "clock", clock, zone="Europe/Berlin")
     with serving(home, environment=wall.environment) as serve:
         held = accepted(serve, "first", "test.held")
