@@ -208,6 +208,7 @@ class Delivery:
     attempts: int
     """How many runs were claimed; a claim counts even if its process dies."""
     max_attempts: int
+    """How many runs it may have, with those from before it was revived by hand."""
     key: str | None
     due_at: datetime
     created_at: datetime

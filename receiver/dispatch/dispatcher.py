@@ -461,11 +461,12 @@ def _log_failure(claim: Claim, finish: Finish) -> None:
         "name": claim.name,
         "attempt": finish.number,
         "error_class": finish.error_class,
-        "error": finish.error or finish.reason,
     }
     if finish.state is State.DEAD:
-        log.error("delivery.dead", **fields)
+        # The reason has the error in it, and why that was the last one.
+        log.error("delivery.dead", **fields, reason=finish.reason)
     else:
         assert finish.due_ms is not None, "what is tried again is due some time"
         wait = max(0.0, finish.due_ms / 1000 - time.time())
-        log.warning("delivery.retrying", again_in_seconds=round(wait, 1), **fields)
+        log.warning("delivery.retrying", again_in_seconds=round(wait, 1), **fields,
+                    error=finish.error)  # fmt: skip

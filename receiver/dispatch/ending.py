@@ -88,7 +88,7 @@ class Ending:
         )
         state, due, reason = State.RETRYING, None, None
         if isinstance(verdict, GiveUp):
-            state, reason = State.DEAD, f"{verdict.reason}: {error_class}: {error}"
+            state, reason = State.DEAD, f"{verdict.reason}: {_said(error_class, error)}"
         else:
             due = verdict
         return self._finish(
@@ -141,7 +141,7 @@ class Ending:
             outcome=Outcome.PERMANENT,
             error_class=error_class,
             error=error,
-            reason=f"{reason or error_class}: {error}",
+            reason=_said(reason or error_class, error),
             traceback=traceback,
             status_code=status_code,
         )
@@ -184,6 +184,11 @@ class Ending:
 
     def _duration_ms(self) -> float:
         return (time.perf_counter() - self._begun) * 1000
+
+
+def _said(what: str, error: str) -> str:
+    """`ValueError: no such user`, or just `KeyboardInterrupt` of one that says nothing."""
+    return f"{what}: {error}" if error else what
 
 
 def storable(text: str) -> str:

@@ -35,6 +35,8 @@ class Heart:
         self._on_rescued = on_rescued
         self._on_lapse = on_lapse
         self._lease_until = float("-inf")
+        self._put_off = 0
+        """How many beats in a row could not be written."""
         self._task: asyncio.Task[None] | None = None
 
     @property
@@ -68,16 +70,22 @@ class Heart:
                     beat_at = time.monotonic() + every_seconds
                     await self._beat()
             except StoreError as error:
-                log.error("dispatch.heartbeat_put_off", error=str(error))
+                if not self._put_off:
+                    log.error("dispatch.heartbeat_put_off", error=str(error))
+                self._put_off += 1
             except Exception:
                 log.exception("dispatch.heartbeat_failed")
 
     async def _beat(self) -> None:
         # From before the commit on, so that it never outlasts the one in the store.
         begun = time.monotonic()
-        lapsed_for = begun - self._lease_until
         rescued = await self._store.heartbeat()
-        self._lease_until = begun + self._lease_seconds
+        if self._put_off:
+            log.info("dispatch.heartbeat_goes_on", put_off=self._put_off)
+            self._put_off = 0
+        # Only now: another beat may have waited for the store beside this one.
+        lapsed_for = begun - self._lease_until
+        self._lease_until = max(self._lease_until, begun + self._lease_seconds)
         if 0 <= lapsed_for < float("inf"):
             log.warning("dispatch.lease_lapsed", seconds=round(lapsed_for, 1))
             self._on_lapse()

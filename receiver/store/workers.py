@@ -12,12 +12,16 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from receiver.model import Outcome, State
+import structlog
+
+from receiver.model import Outcome, State, format_delivery_id
 from receiver.store.alive import LifeLock
 from receiver.store.base import SUSPECT
 from receiver.store.driver import sqlite3
 from receiver.store.ids import WORKERS_APART
 from receiver.store.queries import Queries
+
+log = structlog.get_logger("receiver.store")
 
 LEASE_SECONDS = 30.0
 HEARTBEATS_PER_LEASE = 6
@@ -186,6 +190,10 @@ class Leases:
                  SUSPECT if is_suspect else None, delivery_id, worker),
             )  # fmt: skip
             if is_dead:
+                # Before the commit: should that fail, it is found dead, and told, once more.
+                log.error("delivery.dead", delivery_id=format_delivery_id(delivery_id), name=name,
+                          attempt=number, error_class=_DIED if by_death else _STOPPED,
+                          reason=reason)  # fmt: skip
                 self._tell_of_dead(db, delivery_id)
             if is_dead and key is not None:
                 db.execute(self._q["pass_turn_of_key"], (name, key, now))

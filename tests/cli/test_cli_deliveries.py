@@ -59,6 +59,9 @@ def test_what_is_dead_is_found_explained_and_retried_beside_the_server(
     eventually(lambda: states(deployment, "--event", event_id) == ["succeeded"])
     attempts = deployment.json("deliveries", "show", dead)["attempts"]
     assert [attempt["outcome"] for attempt in attempts] == ["permanent", "delivered"]
+    most = deployment.json("deliveries", "show", dead)["max_attempts"]
+    assert most == 1 + 8, "the one before the revival comes to all that it may have"
+    assert f"attempt 2 of {most}" in deployment.run("deliveries", "show", dead).stdout
 
 
 def test_many_are_moved_by_their_state_with_or_without_a_server(deployment: Deployment) -> None:

@@ -32,6 +32,7 @@ from receiver.dispatch import Dispatcher, Postpone
 from receiver.dispatch import dispatcher as dispatcher_module
 from receiver.dispatch import recording as recording_module
 from receiver.dispatch.ending import Ending
+from receiver.dispatch.heart import Heart
 from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import StoreUnavailable
 from receiver.model import Outcome, State
@@ -572,6 +573,47 @@ async def test_a_stop_ends_though_the_store_is_out(
     found = await store.delivery(delivery_id)
     assert found is not None
     assert found.state is State.RUNNING, "the next start takes it up"
+
+
+async def test_beats_that_an_outage_puts_off_are_told_once(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    heartbeat, beats, failed = store.heartbeat, [], []
+    is_out = False
+
+    async def beat_or_fail() -> int:
+        if is_out:
+            failed.append(1)
+            raise StoreUnavailable("locked")
+        beats.append(1)
+        return await heartbeat()
+
+    monkeypatch.setattr(store, "heartbeat", beat_or_fail)
+    heart = Heart(store, lease_seconds=0.03)
+    with structlog.testing.capture_logs() as logs:
+        await heart.start()
+        is_out = True
+        await until(lambda: len(failed) > 3)
+        is_out = False
+        beats.clear()
+        await until(lambda: len(beats) > 1)
+        await heart.stop()
+    said = [line["event"] for line in logs]
+    assert said.count("dispatch.heartbeat_put_off") == 1
+    (back,) = [line for line in logs if line["event"] == "dispatch.heartbeat_goes_on"]
+    assert back["put_off"] == len(failed)
+
+
+async def test_a_lapse_is_told_once_though_two_ask_for_the_lease(store: SqliteStore) -> None:
+    """The heart itself, and a claim that wants a lease."""
+    lapses: list[int] = []
+    heart = Heart(store, lease_seconds=0.2, on_lapse=lambda: lapses.append(1))
+    await heart.start()
+    await heart.stop()
+    await until(lambda: not heart.has_lease)
+    await asyncio.gather(heart.ensure_lease(), heart.ensure_lease())
+    assert heart.has_lease
+    assert lapses == [1]
 
 
 async def test_a_dispatcher_that_never_started_stops(store: SqliteStore) -> None:

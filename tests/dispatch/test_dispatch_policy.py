@@ -6,6 +6,7 @@ from typing import Any
 
 import dispatch_parts as parts
 import pytest
+import structlog
 from dispatch_parts import (
     RULES,
     TARGET,
@@ -107,6 +108,14 @@ async def test_a_retry_that_the_handler_asks_for_is_never_final(store: SqliteSto
     assert delivery.reason == "failed at attempt 2 of 2: Retry: once more"
 
 
+async def test_an_error_without_a_word_is_told_by_its_class(store: SqliteStore) -> None:
+    async def handle(_event: dict[str, Any]) -> None:
+        raise MemoryError
+
+    delivery, _ = await run_one(store, handle, RetryPolicy(attempts=1))
+    assert delivery.reason == "failed at attempt 1 of 1: MemoryError"
+
+
 # -- age -------------------------------------------------------------------------------------------
 
 
@@ -115,8 +124,11 @@ async def test_a_retry_that_would_come_too_late_is_not_made(store: SqliteStore) 
         raise ValueError("no")
 
     policy = RetryPolicy(waits=(60.0,), jitter=0, max_age_seconds=59)
-    delivery, attempts = await run_one(store, handle, policy)
+    with structlog.testing.capture_logs() as logs:
+        delivery, attempts = await run_one(store, handle, policy)
     assert (delivery.state, len(attempts)) == (State.DEAD, 1)
+    (said,) = [line for line in logs if line["event"] == "delivery.dead"]
+    assert said["reason"] == delivery.reason, "the log says why this was the last attempt"
     assert delivery.reason == (
         "failed at attempt 1 of 8, and a retry would come after max_age (59s): ValueError: no"
     )

@@ -4,6 +4,7 @@ import asyncio
 from pathlib import Path
 
 import pytest
+import structlog
 from sqlite_utils import Database
 from store_data import (
     FAR_MS,
@@ -230,13 +231,16 @@ async def test_r7_a_delivery_that_kills_three_processes_is_dead_and_says_so(
             assert claim.delivery_id == killer
             assert await worker.claim({HANDLER: 9}, now_ms=FAR_MS) == [], "one suspect at a time"
             await die(worker)
-        await owner.heartbeat()
+        with structlog.testing.capture_logs() as logs:
+            await owner.heartbeat()
 
         found = await owner.delivery(killer)
         assert found is not None
         assert (found.state, found.attempts) == (State.DEAD, workers.FATAL_DEATHS)
         assert found.reason is not None
         assert found.reason.startswith("3 processes died or stood still while they ran it")
+        (said,) = [line for line in logs if line["event"] == "delivery.dead"]
+        assert (said["name"], said["reason"]) == (HANDLER, found.reason)
 
         claim = await claim_one(owner)
         assert claim.delivery_id == innocent
