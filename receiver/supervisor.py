@@ -9,8 +9,11 @@ its loop is not blocked.
 import asyncio
 import contextlib
 import os
+import select
 import signal
 import socket
+import threading
+import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
@@ -239,11 +242,14 @@ def _describe(status: int | None) -> str:
 class Link:
     """A member's end of its link to the supervisor."""
 
-    def __init__(self, fd: int, on_end: Callable[[], None]) -> None:
-        """`on_end` is called on the loop when the supervisor is gone."""
+    def __init__(self, fd: int, on_end: Callable[[], None], *, drain_seconds: float) -> None:
+        """`on_end` is called on the loop when the supervisor is gone, and ends this process within
+        `drain_seconds`. If it does not, because the loop is blocked, the process ends anyway.
+        """
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._on_end = on_end
+        self._end_seconds = drain_seconds + _KILL_AFTER_SECONDS
 
     def say_ready(self) -> None:
         """Tell the supervisor that this member accepts, and watch for its end from now on."""
@@ -251,6 +257,15 @@ class Link:
             self._socket.send(_READY)
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._look)
         self._beat(asyncio.get_running_loop())
+        threading.Thread(target=self._end_anyway, name="supervisor-link", daemon=True).start()
+
+    def _end_anyway(self) -> None:
+        gone = select.poll()
+        gone.register(self._socket.fileno(), 0)  # the other side's end is always told
+        gone.poll()
+        time.sleep(self._end_seconds)
+        log.error("server.does_not_stop", seconds=self._end_seconds)
+        os._exit(1)  # as a crash, which loses nothing
 
     def _beat(self, loop: asyncio.AbstractEventLoop) -> None:
         with contextlib.suppress(OSError):

@@ -79,10 +79,11 @@ def _serve(
     def stop() -> None:
         server.handle_exit(signal.SIGTERM, None)
 
-    link = None if link_fd is None else Link(link_fd, on_end=stop)
+    drain_seconds = settings.server.drain_timeout.total_seconds()
+    link = None if link_fd is None else Link(link_fd, on_end=stop, drain_seconds=drain_seconds)
     server = Server(
         app,
-        drain_seconds=settings.server.drain_timeout.total_seconds(),
+        drain_seconds=drain_seconds,
         read_timeout_seconds=settings.server.read_timeout.total_seconds(),
         on_ready=(lambda: _tell(settings, accepting)) if link is None else link.say_ready,
     )

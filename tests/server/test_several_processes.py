@@ -237,6 +237,17 @@ def test_members_end_when_their_supervisor_is_killed(tmp_path: Path) -> None:
         assert serve.stop() == 0
 
 
+def test_a_blocked_member_ends_too_when_its_supervisor_is_killed(tmp_path: Path) -> None:
+    home = write_home(tmp_path / "home", handlers=HANDLERS, settings='[server]\ndrain_timeout="0s"')
+    with serving(home, "--workers", "2") as serve:
+        members = members_of(serve)
+        with contextlib.suppress(OSError):  # the handler may be quicker than the answer
+            serve.post(event_body("a", "test.blocking"), timeout=2)
+        settle(home, "SELECT count(*) = 0 FROM deliveries WHERE state = 'running'")
+        serve.process.kill()
+        wait_until_gone(members)
+
+
 def test_a_second_signal_ends_all_members_at_once(tmp_path: Path) -> None:
     home = write_home(
         tmp_path / "home", handlers=HANDLERS, settings='[server]\ndrain_timeout="60s"'
