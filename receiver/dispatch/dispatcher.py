@@ -1,4 +1,4 @@
-"""The dispatcher: claims due deliveries, runs each in its lane, records how it ended.
+"""The dispatcher: has due deliveries claimed, runs each in its lane, records how it ended.
 
 Deliveries reach it in two ways. Ingress hands over what it has just recorded, already claimed,
 while there is room; all else is claimed from the store when it is due.
@@ -6,35 +6,31 @@ while there is room; all else is claimed from the store when it is due.
 
 import asyncio
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 import structlog
 
 from receiver.deadline import Outlived
 from receiver.dispatch.backlog import Backlog
+from receiver.dispatch.claiming import Claimer
 from receiver.dispatch.heart import Heart
 from receiver.dispatch.lane import Lane, Postpone
-from receiver.dispatch.recording import AGAIN_SECONDS, Recorder
+from receiver.dispatch.recording import Recorder
 from receiver.dispatch.target_circuit import CircuitBoard
 from receiver.errors import StoreError, StoreUnavailable
 from receiver.model import DeliveryId, State, format_delivery_id
-from receiver.store.base import Claim, Claims, Finish, Store
+from receiver.store.base import Claim, Finish, Store
 from receiver.store.workers import LEASE_SECONDS
 
 log = structlog.get_logger("receiver.dispatch")
 
-POLL_SECONDS = 0.2
-"""How soon work that has come due is noticed."""
-LOOK_SECONDS = 0.05
-"""How soon work that another process added is noticed: it looks at shared memory only."""
 COUNT_SECONDS = 5.0
 """How often the store is asked how much waits."""
-ELSEWHERE_SECONDS = 0.5
-"""How long a lane that is another worker's is left to it before it is asked for again."""
 CANCEL_SECONDS = 0.5
 """At a stop, how long a run that was cancelled may take to end."""
 STORE_SECONDS = 2.0
 """At a stop, how long the store is waited for if it is full or locked."""
+_NO_BOUND = 1_000_000
 
 
 class Dispatcher:
@@ -62,7 +58,10 @@ class Dispatcher:
             self.add_lane(lane)
         self._max_running = max_running
         self.heart = Heart(
-            store, lease_seconds=lease_seconds, on_rescued=self.wake, on_lapse=self._forget_lanes
+            store,
+            lease_seconds=lease_seconds,
+            on_rescued=self.wake,
+            on_lapse=self._on_lapse,
         )
         """Beats while the dispatcher runs; in a process that only receives it beats by itself."""
         self._recorder = Recorder(store, self._on_recorded, redact)
@@ -70,10 +69,17 @@ class Dispatcher:
         self._abandoned: dict[tuple[DeliveryId, int], asyncio.Task[None]] = {}
         self._reserved = 0
         self._none_reserved = asyncio.Event()
-        self._wake = asyncio.Event()
+        self._claimer = Claimer(
+            store,
+            self._lanes,
+            heart=self.heart,
+            circuits=self.circuits,
+            room=self._room,
+            on_claimed=self._start,
+            on_outage=self._recorder.note_outage,
+        )
         self._claiming: asyncio.Task[None] | None = None
         self._counting: asyncio.Task[None] | None = None
-        self._changes = 0
         self._is_stopping = False
         self._unrun: list[DeliveryId] = []
         self.backlog = Backlog(store, most=max_backlog)
@@ -117,7 +123,7 @@ class Dispatcher:
                 remedy="bring back or mend the handler or target of that name, or discard them",
             )
         await self.heart.start()
-        self._claiming = asyncio.create_task(self._claim_forever(), name="dispatch-claim")
+        self._claiming = asyncio.create_task(self._claimer.run(), name="dispatch-claim")
         self._counting = asyncio.create_task(self._count_forever(), name="dispatch-count")
 
     async def stop(self, drain_seconds: float) -> int:
@@ -127,7 +133,7 @@ class Dispatcher:
         whoever opens the store next tries it again.
         """
         self._is_stopping = True
-        self._wake.set()
+        self._claimer.stop()
         give_up_at = asyncio.get_running_loop().time() + drain_seconds
         await self._take_no_more()
         if self._tasks:
@@ -143,12 +149,12 @@ class Dispatcher:
 
     def wake(self) -> None:
         """There is new work in the store."""
-        self._wake.set()
+        self._claimer.wake()
 
     def expect(self, deliveries: int) -> None:
         """So many more wait in the store by now."""
         self.backlog.change(deliveries)
-        self._wake.set()
+        self._claimer.wake()
 
     # -- stopping -----------------------------------------------------------------------------
 
@@ -200,7 +206,7 @@ class Dispatcher:
         """
         if self._is_stopping or not self.heart.has_lease:
             return False
-        if self._max_running is not None and self._room < len(lanes):
+        if self._room() < len(lanes):
             return False
         for place, lane in enumerate(lanes):
             if (lane.is_limited and not lane.is_mine) or not lane.take_place():
@@ -221,10 +227,13 @@ class Dispatcher:
         self._start(lane, claim)
         self._settle(1)
 
-    @property
+    def _on_lapse(self) -> None:
+        self._claimer.forget_lanes()
+
     def _room(self) -> int:
-        """How many more deliveries may run in this process, if that is bounded."""
-        assert self._max_running is not None, "only then is there a bound"
+        """How many more deliveries may run in this process."""
+        if self._max_running is None:
+            return _NO_BOUND
         return self._max_running - sum(lane.running for lane in self._lanes.values())
 
     def _settle(self, places: int) -> None:
@@ -235,120 +244,18 @@ class Dispatcher:
     def _leave(self, lane: Lane, claim: Claim) -> None:
         if claim.replay_id is not None:
             if lane.replay_room <= 0:
-                self._wake.set()
+                self._claimer.wake()
             lane.replaying -= 1
         if lane.running >= lane.limit or lane.abandoned:  # there may be more of it in the store
-            self._wake.set()
+            self._claimer.wake()
         if lane.circuit is not None and lane.circuit.is_unsaved:
-            self._wake.set()
+            self._claimer.wake()
         lane.running -= 1
 
     def _return(self, lane: Lane) -> None:
         if lane.running >= lane.limit or lane.pace is not None:  # there may be more in the store
-            self._wake.set()
+            self._claimer.wake()
         lane.return_places(1)
-
-    # -- claimed from the store ---------------------------------------------------------------
-
-    async def _claim_forever(self) -> None:
-        while not self._is_stopping:
-            self._wake.clear()  # before the round, or what it can't see yet would be missed
-            pause = POLL_SECONDS
-            try:
-                if await self._claim_round():
-                    continue
-            except StoreUnavailable as error:
-                self._recorder.note_outage(error)
-                pause = AGAIN_SECONDS
-            except Exception:
-                log.exception("dispatch.claim_failed")
-                pause = AGAIN_SECONDS
-            await self._wait_for_work(pause)
-
-    async def _wait_for_work(self, seconds: float) -> None:
-        """Wait that long, or until somebody in this process or another has added work."""
-        give_up_at = time.monotonic() + seconds
-        while (left := give_up_at - time.monotonic()) > 0:
-            try:
-                async with asyncio.timeout(min(LOOK_SECONDS, left)):
-                    await self._wake.wait()
-                return
-            except TimeoutError:
-                if await self._has_changed():
-                    return
-
-    async def _has_changed(self) -> bool:
-        try:
-            changes = await self._store.change_count()
-        except StoreError:
-            return False  # it will be said by whoever asks for more
-        before, self._changes = self._changes, changes
-        return changes != before
-
-    async def _claim_round(self) -> bool:
-        """Claim once for every lane with room; whether there may be more to claim at once."""
-        await self.heart.ensure_lease()
-        await self.circuits.save()
-        now_ms = int(time.time() * 1000)
-        open_lanes = [lane for lane in self._lanes.values() if _may_claim(lane)]
-        if not open_lanes:
-            return False
-        due = await self._store.due_names([lane.name for lane in open_lanes], now_ms=now_ms)
-        if any(self._lanes[name].circuit and not self._lanes[name].is_mine for name in due):
-            # Whoever had it until now may have found its target dead.
-            await self.circuits.look(names=self._lanes)
-        for lane in open_lanes:
-            lane.slot_at = None  # it has come; what is due goes first
-        wants = self._reserve_for_claims(due)
-        if not wants:
-            return False
-        replays = {name: room for name in wants if (room := self._lanes[name].replay_room) > 0}
-        claims = Claims()
-        alone = [name for name in wants if self._lanes[name].is_limited]
-        try:
-            claims = await self._store.claim(wants, now_ms=now_ms, alone=alone, replays=replays)
-        finally:
-            for claim in claims:
-                wants[claim.name] -= 1
-            for name, unused in wants.items():
-                self._lanes[name].return_places(unused)
-        self._note_owners(alone, claims.elsewhere)
-        for name in replays:
-            self._lanes[name].replays_wait = False
-        for claim in claims:
-            lane = self._lanes[claim.name]
-            if claim.replay_id is not None and claim.name in replays:
-                replays[claim.name] -= 1
-                lane.replays_wait = True
-            self._start(lane, claim)
-        return 0 in wants.values() or 0 in replays.values()
-
-    def _note_owners(self, alone: Sequence[str], elsewhere: Collection[str]) -> None:
-        """Whose the limited lanes are, by what a claim has told."""
-        for name in alone:
-            lane = self._lanes[name]
-            lane.is_mine = name not in elsewhere
-            if not lane.is_mine:
-                lane.not_before = time.monotonic() + ELSEWHERE_SECONDS
-
-    def _forget_lanes(self) -> None:
-        for lane in self._lanes.values():
-            lane.is_mine = False
-
-    def _reserve_for_claims(self, due: Sequence[str]) -> dict[str, int]:
-        """Take places for what is due, so that nothing else takes them while we claim."""
-        wants: dict[str, int] = {}
-        for name in due:
-            lane = self._lanes[name]
-            room = lane.claim_room
-            if self._max_running is not None:
-                room = min(room, self._room)
-            if room > 0 and (taken := lane.take_places(room)):
-                wants[name] = taken
-            if lane.slot_at is not None:
-                wait = max(0.0, lane.slot_at - time.monotonic())
-                asyncio.get_running_loop().call_later(wait, self._wake.set)
-        return wants
 
     # -- running ------------------------------------------------------------------------------
 
@@ -420,7 +327,7 @@ class Dispatcher:
                     delivery_id=format_delivery_id(claim.delivery_id))  # fmt: skip
         if was_stopped and not lane.is_stopped:
             log.warning("handler.goes_on", name=lane.name)
-            self._wake.set()
+            self._claimer.wake()
 
     def _on_recorded(self, claim: Claim, finish: Finish) -> None:
         """The end of an attempt is committed."""
@@ -430,7 +337,7 @@ class Dispatcher:
             more = sum(len(staged.deliveries) for staged in finish.messages)
             self.backlog.change(len(finish.deliveries) + more)
         if finish.messages or finish.deliveries or finish.key is not None:
-            self._wake.set()
+            self._claimer.wake()
         if finish.state is not State.SUCCEEDED:
             _log_failure(claim, finish)
 
@@ -448,10 +355,6 @@ class Dispatcher:
         self.without_lane = {
             name: count for name, count in waiting.items() if name not in self._lanes
         }
-
-
-def _may_claim(lane: Lane) -> bool:
-    return lane.room > 0 and time.monotonic() >= max(lane.slot_at or 0.0, lane.not_before)
 
 
 def _log_failure(claim: Claim, finish: Finish) -> None:

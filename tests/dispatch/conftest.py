@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from receiver.dispatch import dispatcher
+from receiver.dispatch import claiming
 from receiver.store.sqlite import SqliteStore
 
 pytest.register_assert_rewrite("dispatch_parts")
@@ -14,7 +14,7 @@ pytest.register_assert_rewrite("dispatch_parts")
 @pytest.fixture(autouse=True)
 def quick_poll(monkeypatch: pytest.MonkeyPatch) -> None:
     """Retries of these tests come due within milliseconds."""
-    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 0.01)
+    monkeypatch.setattr(claiming, "POLL_SECONDS", 0.01)
 
 
 @pytest.fixture

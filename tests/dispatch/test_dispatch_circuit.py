@@ -230,7 +230,7 @@ async def test_claims_under_way_when_it_opens_are_given_back(
 async def test_an_outage_of_the_store_loses_no_change_of_a_circuit(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.dispatch.dispatcher.AGAIN_SECONDS", 0.005)
+    monkeypatch.setattr("receiver.dispatch.claiming.AGAIN_SECONDS", 0.005)
     refusals = 3
     save = store.save_circuit
 

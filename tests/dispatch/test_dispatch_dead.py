@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from dispatch_parts import event, until
 
-from receiver.dispatch import dispatcher
+from receiver.dispatch import claiming
 from receiver.engine import Engine, load_registry, open_store
 from receiver.events import DeliveryDead
 from receiver.model import Event, State, format_delivery_id
@@ -206,7 +206,7 @@ async def test_what_tells_of_it_runs_at_once(
     start_engine: StartEngine, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The dispatcher hears of its deliveries; it need not look for them."""
-    monkeypatch.setattr(dispatcher, "POLL_SECONDS", 3600)
+    monkeypatch.setattr(claiming, "POLL_SECONDS", 3600)
     async with start_engine(dispatch={"attempts": 1}) as engine:
         await accept(engine)
         await all_over(engine)

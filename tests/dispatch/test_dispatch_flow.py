@@ -29,6 +29,7 @@ from dispatch_parts import (
 )
 
 from receiver.dispatch import Dispatcher, Postpone
+from receiver.dispatch import claiming as claiming_module
 from receiver.dispatch import dispatcher as dispatcher_module
 from receiver.dispatch import recording as recording_module
 from receiver.dispatch.ending import Ending
@@ -169,7 +170,7 @@ async def test_deliveries_of_one_key_run_one_at_a_time_in_order(store: SqliteSto
 async def test_a_wake_up_during_a_claim_round_is_not_lost(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dispatcher_module, "POLL_SECONDS", 60.0)
+    monkeypatch.setattr(claiming_module, "POLL_SECONDS", 60.0)
     in_round, go_on = asyncio.Event(), asyncio.Event()
     due_names = store.due_names
 
@@ -292,7 +293,7 @@ class Outage:
         self.is_on = False
         self.failed = 0
         monkeypatch.setattr(recording_module, "AGAIN_SECONDS", 0.005)
-        monkeypatch.setattr(dispatcher_module, "AGAIN_SECONDS", 0.005)
+        monkeypatch.setattr(claiming_module, "AGAIN_SECONDS", 0.005)
         finish, release, claim = store.finish, store.release, store.claim
 
         def finish_or_fail(ended: Finish, done: Any) -> None:

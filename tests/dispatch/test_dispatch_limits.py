@@ -90,7 +90,7 @@ async def test_a_rate_spaces_what_waits(store: SqliteStore) -> None:
 async def test_a_slot_is_not_missed_by_a_long_poll(
     store: SqliteStore, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("receiver.dispatch.dispatcher.POLL_SECONDS", 60.0)
+    monkeypatch.setattr("receiver.dispatch.claiming.POLL_SECONDS", 60.0)
     ids = [await send(store, "h.test") for _ in range(4)]
     async with dispatching(store, paced(succeed, Rate(50, 1))):
         for each in ids:

@@ -1,0 +1,165 @@
+"""Claims from the store what is due, for every lane with room."""
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Mapping, Sequence
+
+import structlog
+
+from receiver.dispatch.heart import Heart
+from receiver.dispatch.lane import Lane
+from receiver.dispatch.recording import AGAIN_SECONDS
+from receiver.dispatch.target_circuit import CircuitBoard
+from receiver.errors import StoreError, StoreUnavailable
+from receiver.store.base import Claim, Claims, Store
+
+log = structlog.get_logger("receiver.dispatch")
+
+POLL_SECONDS = 0.2
+"""How soon work that has come due is noticed."""
+LOOK_SECONDS = 0.05
+"""How soon work that another process added is noticed: it looks at shared memory only."""
+ELSEWHERE_SECONDS = 0.5
+"""How long a lane that is another worker's is left to it before it is asked for again."""
+
+
+class Claimer:
+    """Runs rounds of claims, one after the other, whenever there may be something to claim."""
+
+    def __init__(
+        self,
+        store: Store,
+        lanes: Mapping[str, Lane],
+        *,
+        heart: Heart,
+        circuits: CircuitBoard,
+        room: Callable[[], int],
+        on_claimed: Callable[[Lane, Claim], None],
+        on_outage: Callable[[StoreUnavailable], None],
+    ) -> None:
+        """`room`: how many more deliveries may run in this process. `on_claimed` gets each claim,
+        its place in the lane taken.
+        """
+        self._store = store
+        self._lanes = lanes
+        self._heart = heart
+        self._circuits = circuits
+        self._room_of_process = room
+        self._on_claimed = on_claimed
+        self._on_outage = on_outage
+        self._wake = asyncio.Event()
+        self._changes = 0
+        self._is_stopping = False
+
+    def wake(self) -> None:
+        """There is new work in the store, or room for some."""
+        self._wake.set()
+
+    def stop(self) -> None:
+        """Begin no further round."""
+        self._is_stopping = True
+        self._wake.set()
+
+    async def run(self) -> None:
+        """Claim until `stop`. Ends after the round that is under way."""
+        while not self._is_stopping:
+            self._wake.clear()  # before the round, or what it can't see yet would be missed
+            pause = POLL_SECONDS
+            try:
+                if await self._claim_round():
+                    continue
+            except StoreUnavailable as error:
+                self._on_outage(error)
+                pause = AGAIN_SECONDS
+            except Exception:
+                log.exception("dispatch.claim_failed")
+                pause = AGAIN_SECONDS
+            await self._wait_for_work(pause)
+
+    async def _wait_for_work(self, seconds: float) -> None:
+        """Wait that long, or until somebody in this process or another has added work."""
+        give_up_at = time.monotonic() + seconds
+        while (left := give_up_at - time.monotonic()) > 0:
+            try:
+                async with asyncio.timeout(min(LOOK_SECONDS, left)):
+                    await self._wake.wait()
+                return
+            except TimeoutError:
+                if await self._has_changed():
+                    return
+
+    async def _has_changed(self) -> bool:
+        try:
+            changes = await self._store.change_count()
+        except StoreError:
+            return False  # it will be said by whoever asks for more
+        before, self._changes = self._changes, changes
+        return changes != before
+
+    async def _claim_round(self) -> bool:
+        """Claim once for every lane with room; whether there may be more to claim at once."""
+        await self._heart.ensure_lease()
+        await self._circuits.save()
+        now_ms = int(time.time() * 1000)
+        open_lanes = [lane for lane in self._lanes.values() if _may_claim(lane)]
+        if not open_lanes:
+            return False
+        due = await self._store.due_names([lane.name for lane in open_lanes], now_ms=now_ms)
+        if any(self._lanes[name].circuit and not self._lanes[name].is_mine for name in due):
+            # Whoever had it until now may have found its target dead.
+            await self._circuits.look(names=self._lanes)
+        for lane in open_lanes:
+            lane.slot_at = None  # it has come; what is due goes first
+        wants = self._reserve_for_claims(due)
+        if not wants:
+            return False
+        replays = {name: room for name in wants if (room := self._lanes[name].replay_room) > 0}
+        claims = Claims()
+        alone = [name for name in wants if self._lanes[name].is_limited]
+        try:
+            claims = await self._store.claim(wants, now_ms=now_ms, alone=alone, replays=replays)
+        finally:
+            for claim in claims:
+                wants[claim.name] -= 1
+            for name, unused in wants.items():
+                self._lanes[name].return_places(unused)
+        self._note_owners(alone, claims.elsewhere)
+        for name in replays:
+            self._lanes[name].replays_wait = False
+        for claim in claims:
+            lane = self._lanes[claim.name]
+            if claim.replay_id is not None and claim.name in replays:
+                replays[claim.name] -= 1
+                lane.replays_wait = True
+            self._on_claimed(lane, claim)
+        return 0 in wants.values() or 0 in replays.values()
+
+    def _note_owners(self, alone: Sequence[str], elsewhere: Collection[str]) -> None:
+        """Whose the limited lanes are, by what a claim has told."""
+        for name in alone:
+            lane = self._lanes[name]
+            lane.is_mine = name not in elsewhere
+            if not lane.is_mine:
+                lane.not_before = time.monotonic() + ELSEWHERE_SECONDS
+
+    def forget_lanes(self) -> None:
+        """This worker may have been taken for dead: it has to ask again for what was its alone."""
+        for lane in self._lanes.values():
+            lane.is_mine = False
+
+    def _reserve_for_claims(self, due: Sequence[str]) -> dict[str, int]:
+        """Take places for what is due, so that nothing else takes them while we claim."""
+        wants: dict[str, int] = {}
+        for name in due:
+            lane = self._lanes[name]
+            room = min(lane.claim_room, self._room_of_process())
+            if room > 0 and (taken := lane.take_places(room)):
+                wants[name] = taken
+            if lane.slot_at is not None:
+                wait = max(0.0, lane.slot_at - time.monotonic())
+                asyncio.get_running_loop().call_later(wait, self.wake)
+        return wants
+
+
+def _may_claim(lane: Lane) -> bool:
+    return lane.room > 0 and time.monotonic() >= max(lane.slot_at or 0.0, lane.not_before)
