@@ -303,7 +303,6 @@ class Engine:
             is_limited=handler.rate is not None or handler.concurrency is not None,
         )
         if not handler.is_async:
-            lane.most = max(dispatch.threads, lane.limit)
             lane.is_exhausted = lambda: self._threads.is_exhausted
         return lane
 

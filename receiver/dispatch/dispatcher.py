@@ -294,9 +294,10 @@ class Dispatcher:
                 self._leave(lane, claim)
 
     def abandon(self, claim: Claim, finish: Finish) -> None:
-        """End the attempt of a run that does not end, and give its place to another one.
+        """End the attempt of a run that does not end.
 
-        What the run does from now on is void. Of one lane at most `limit` go on like this.
+        What the run does from now on is void. It keeps its place in the lane, so that of one lane
+        at most `limit` go on like this.
         """
         lane = self._lanes[claim.name]
         self._abandoned[claim.delivery_id, claim.attempt] = self._tasks.pop(claim.delivery_id)
@@ -327,7 +328,7 @@ class Dispatcher:
                     delivery_id=format_delivery_id(claim.delivery_id))  # fmt: skip
         if was_stopped and not lane.is_stopped:
             log.warning("handler.goes_on", name=lane.name)
-            self._claimer.wake()
+        self._claimer.wake()
 
     def _on_recorded(self, claim: Claim, finish: Finish) -> None:
         """The end of an attempt is committed."""

@@ -50,8 +50,6 @@ class Lane:
     """Whether this worker is that one, as far as it knows."""
     not_before: float = 0.0
     """On `time.monotonic()`: until then a lane that is another worker's is left to it."""
-    most: int = 1_000_000
-    """How many of its runs there may be together with abandoned ones."""
     is_exhausted: Callable[[], bool] = _never
     """Whether abandoned runs, of any handlers, have used up what they share, such as threads."""
     running: int = 0
@@ -60,7 +58,8 @@ class Lane:
     replays_wait: bool = False
     """Whether the last claim found replays, so that more of them may be due."""
     abandoned: int = 0
-    """How many of its runs go on although their attempt has ended."""
+    """How many of its runs go on although their attempt has ended. Each keeps its place: what is
+    limited is how many run at a time, and they do."""
     slot_at: float | None = None
     """Of a lane with a pace, on `time.monotonic()`: when there may be a place and a token for what
     waits; None if nothing waits. Until the dispatcher has looked for that, nothing new may
@@ -69,10 +68,10 @@ class Lane:
     @property
     def room(self) -> int:
         """How many more may run now."""
+        if self.is_stopped:
+            return 0
         most = self.limit if self.circuit is None else self.circuit.limit(self.limit)
-        if self.abandoned:
-            most = 0 if self.is_stopped else min(most, self.most - self.abandoned)
-        return most - self.running
+        return most - self.running - self.abandoned
 
     @property
     def claim_room(self) -> int:

@@ -103,8 +103,7 @@ def handler_lane(
         watchdog=watchdog or Watchdog([]),
         abandon=abandon,
     )
-    most = 100 if runner.handler.is_async else threads.limit
-    return Lane("h.test", runner, limit, most=most, is_exhausted=lambda: threads.is_exhausted)
+    return Lane("h.test", runner, limit, is_exhausted=lambda: threads.is_exhausted)
 
 
 def lane(run: Callable[[Claim], Awaitable[Finish]], name: str = "h.test", limit: int = 8) -> Lane:
