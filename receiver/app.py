@@ -1,7 +1,6 @@
 """The ASGI application: routes and lifespan, nothing else."""
 
 import re
-import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
@@ -42,8 +41,6 @@ class Application:
             body_at_once=body_at_once,
             answer_at_once=answer_at_once,
         )
-        self.ready_at: float | None = None
-        """Unix time at which it began to accept; None before."""
         self._hosts = frozenset(host.lower().encode() for host in settings.server.allowed_hosts)
         self._others = Starlette(
             routes=[
@@ -70,7 +67,6 @@ class Application:
     async def start(self) -> None:
         """Open the store and begin to run deliveries. Raises StoreError, with the remedy."""
         await self.engine.start()
-        self.ready_at = time.time()
         log.info(
             "server.ready",
             sqlite=".".join(map(str, SQLITE_VERSION)),

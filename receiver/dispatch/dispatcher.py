@@ -248,6 +248,8 @@ class Dispatcher:
             lane.replaying -= 1
         if lane.running >= lane.limit or lane.abandoned:  # there may be more of it in the store
             self._claimer.wake()
+        if self._room() <= 0:  # or of any other
+            self._claimer.wake()
         if lane.circuit is not None and lane.circuit.is_unsaved:
             self._claimer.wake()
         lane.running -= 1

@@ -87,6 +87,30 @@ async def test_an_accepted_event_is_handed_over_claimed(store: SqliteStore) -> N
     assert gate.most == 2
 
 
+async def test_of_a_bounded_number_the_next_begins_as_soon_as_one_has_ended(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`work --concurrency 1`: not only when the dispatcher looks again by itself."""
+    monkeypatch.setattr(claiming_module, "POLL_SECONDS", 60.0)
+    monkeypatch.setattr(claiming_module, "LOOK_SECONDS", 60.0)
+    running = most = 0
+
+    async def work(claim: Claim) -> Finish:
+        nonlocal running, most
+        running += 1
+        most = max(most, running)
+        await asyncio.sleep(0.05)  # meanwhile the dispatcher finds no room, and waits
+        running -= 1
+        return await succeed(claim)
+
+    ids = [await send(store, name) for name in ("h.test", "h.other", "h.test")]
+    lanes = [lane(work, limit=5), lane(work, name="h.other", limit=5)]
+    async with dispatching(store, *lanes, max_running=1):
+        for each in ids:
+            await in_state(store, each, State.SUCCEEDED)
+    assert most == 1
+
+
 async def test_a_handed_over_event_is_as_the_stored_one(store: SqliteStore) -> None:
     seen: list[Claim] = []
     async with dispatching(store, lane(recording(seen))) as dispatcher:
