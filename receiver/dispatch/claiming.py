@@ -49,6 +49,9 @@ class Claimer:
         self._on_outage = on_outage
         self._wake = asyncio.Event()
         self._changes = 0
+        self._turn = 0
+        self._turns: dict[str, int] = {}
+        """Of lanes that had to share places: when each was given its latest one."""
         self._is_stopping = False
 
     def wake(self) -> None:
@@ -150,15 +153,38 @@ class Claimer:
     def _reserve_for_claims(self, due: Sequence[str]) -> dict[str, int]:
         """Take places for what is due, so that nothing else takes them while we claim."""
         wants: dict[str, int] = {}
-        for name in due:
+        for name, room in self._share(due).items():
             lane = self._lanes[name]
-            room = min(lane.claim_room, self._room_of_process())
             if room > 0 and (taken := lane.take_places(room)):
                 wants[name] = taken
             if lane.slot_at is not None:
                 wait = max(0.0, lane.slot_at - time.monotonic())
                 asyncio.get_running_loop().call_later(wait, self.wake)
         return wants
+
+    def _share(self, due: Sequence[str]) -> dict[str, int]:
+        """How many places each lane may take.
+
+        If the process has too few for all, each goes to the lane that runs least, by turns: one
+        that is slow, or has much to do, leaves the others theirs.
+        """
+        rooms = {name: max(0, self._lanes[name].claim_room) for name in due}
+        places = self._room_of_process()
+        if sum(rooms.values()) <= places:
+            return rooms
+        given = dict.fromkeys(rooms, 0)
+        for _ in range(places):
+            name = min(
+                (name for name, room in rooms.items() if given[name] < room),
+                key=lambda name: (
+                    self._lanes[name].running + given[name],
+                    self._turns.get(name, 0),
+                ),
+            )
+            given[name] += 1
+            self._turn += 1
+            self._turns[name] = self._turn
+        return given
 
 
 def _may_claim(lane: Lane) -> bool:

@@ -111,6 +111,33 @@ async def test_of_a_bounded_number_the_next_begins_as_soon_as_one_has_ended(
     assert most == 1
 
 
+async def test_lanes_share_a_bounded_number_of_places_by_turns(store: SqliteStore) -> None:
+    """`work --concurrency 1`: a long backlog of one handler keeps no other waiting."""
+    seen: list[Claim] = []
+    names = ["h.first"] * 4 + ["h.second"] * 2
+    ids = [await send(store, name) for name in names]
+    lanes = [lane(recording(seen), name=name) for name in ("h.first", "h.second")]
+    async with dispatching(store, *lanes, max_running=1):
+        for each in ids:
+            await in_state(store, each, State.SUCCEEDED)
+    order = [claim.name.removeprefix("h.") for claim in seen]
+    assert order == ["first", "second", "first", "second", "first", "first"]
+
+
+async def test_a_lane_that_hangs_leaves_the_others_their_share(store: SqliteStore) -> None:
+    seen: list[Claim] = []
+    gate = Gate()
+    hanging = lane(gate, name="h.hangs")
+    stuck = [await send(store, "h.hangs") for _ in range(6)]
+    ids = [await send(store, "h.test") for _ in range(6)]
+    async with dispatching(store, hanging, lane(recording(seen)), max_running=4):
+        for each in ids:
+            await in_state(store, each, State.SUCCEEDED)
+        gate.open.set()
+        for each in stuck:
+            await in_state(store, each, State.SUCCEEDED)
+
+
 async def test_a_handed_over_event_is_as_the_stored_one(store: SqliteStore) -> None:
     seen: list[Claim] = []
     async with dispatching(store, lane(recording(seen))) as dispatcher:
