@@ -4,6 +4,7 @@ A command's module is imported when the command is run, so `clarihook --help` an
 cost no more than this file.
 """
 
+import errno
 import io
 import os
 import sys
@@ -60,6 +61,9 @@ class CommandTable(TyperGroup):
         """The command that `args` begins with, loaded; a mistyped name gets a hint by typer."""
         name, command, rest = super().resolve_command(ctx, args)
         return name, load_command(name) if name in COMMANDS else command, rest
+
+
+_OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
 def load_command(name: str) -> Any:
@@ -132,6 +136,8 @@ def main() -> None:
     except Exception as error:
         if os.environ.get("CLARIHOOK_DEBUG") == "1":
             traceback.print_exc()
+        if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
+            _end(f"what this writes can't be written: {error.strerror}", 1)
         hint = "this is a bug in clarihook; CLARIHOOK_DEBUG=1 shows where it happened"
         _end(f"{type(error).__name__}: {error}\n{hint}", 1)
 

@@ -29,8 +29,11 @@ def forward(
         typer.Option(help="Sign with this one: env:NAME, file:PATH or itself; else the source's."),
     ] = None,
     scheme: Annotated[
-        str, typer.Option(help="With --secret: how to sign.", autocompletion=one_of(*PRESETS))
-    ] = "claribi",
+        str | None,
+        typer.Option(
+            help="With --secret: how to sign; else as claribi.", autocompletion=one_of(*PRESETS)
+        ),
+    ] = None,
     allow_private: Annotated[
         bool, typer.Option("--allow-private", help="Into a private network, too.")
     ] = False,
@@ -57,13 +60,15 @@ def forward(
 
     if as_received and secret is not None:
         raise UsageError("--as-received keeps the signature that came; leave --secret out")
+    if scheme is not None and secret is None:
+        raise UsageError(f"--scheme {scheme} signs with --secret; give that too, or neither")
     settings = load_settings(home, needs_secrets=not as_received and secret is None)
     which = event_filter(type_, source, since or "now", None)
     warn_of_mistyped(settings, which)
     how = Resend(
         url=to,
         as_received=as_received,
-        scheme=_scheme(settings, scheme, secret),
+        scheme=_scheme(settings, scheme or "claribi", secret),
         allow_private=allow_private,
         events_per_second=None,
         attempts=1,

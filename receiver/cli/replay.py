@@ -160,7 +160,8 @@ async def _move(settings: Settings, replay_id: int, *, to: Status) -> Progress:
         before = await find(store, replay_id)
         if before.status is Status.ENDED or (before.is_added and to is Status.PAUSED):
             what = "has ended" if before.status is Status.ENDED else "is added already, all of it"
-            raise UsageError(f"replay {replay_id} {what}; there is nothing left to {to} of it")
+            verb = "pause" if to is Status.PAUSED else "cancel"
+            raise UsageError(f"replay {replay_id} {what}; there is nothing left to {verb} of it")
         if to is Status.PAUSED:
             return await pause(store, replay_id)
         return await cancel(store, replay_id, now_ms=int(time.time() * 1000))

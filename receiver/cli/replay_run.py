@@ -204,7 +204,7 @@ def run(
     Example: clarihook replay evt_01a209162ace --to http://localhost:3000/hooks
     """
     since_ms, until_ms = span_ms(since, until)
-    if not (ids or type_ or source or since or until or where or state or channel):
+    if not (dry_run or ids or type_ or source or since or until or where or state or channel):
         raise UsageError(
             "say which: ids, --type, --source, --since, --until, --where, --state, --channel; "
             "all of them are --type '*'"

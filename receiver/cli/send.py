@@ -11,6 +11,7 @@ from uuid import uuid4
 
 import typer
 
+from receiver.cli.answers import json_object
 from receiver.cli.completing import event_types, one_of, sources
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_warning
@@ -74,12 +75,12 @@ def send(
         typer.Option(help="Instead of a source's: env:NAME, file:PATH or the secret itself."),
     ] = None,
     scheme: Annotated[
-        str,
+        str | None,
         typer.Option(
-            help="With --secret: claribi, standard, github, stripe, slack, shopify.",
+            help="With --secret: claribi (else), standard, github, stripe, slack, shopify.",
             autocompletion=one_of(*PRESETS),
         ),
-    ] = "claribi",
+    ] = None,
     count: Annotated[int, typer.Option(min=1, help="How many, each one another event.")] = 1,
     rate: Annotated[
         float | None, typer.Option(help="How many per second; without it as fast as it goes.")
@@ -102,13 +103,15 @@ def send(
 
     Example: clarihook events send report.generated --count 5000 --rate 200 --quiet
     """
-    if rate is not None and rate <= 0:
+    if rate is not None and not rate > 0:
         raise UsageError(f"--rate {rate:g} would never send anything; give a number above 0")
-    extra = _object(data) if data is not None else {}
+    if scheme is not None and secret is None:
+        raise UsageError(f"--scheme {scheme} signs with --secret; give that too, or --source NAME")
+    extra = json_object("--data", data) if data is not None else {}
     _warn_of_mistyped(event_type)
     settings = load_settings(home)
     sender = (
-        _elsewhere(settings, url, scheme, secret)
+        _elsewhere(settings, url, scheme or "claribi", secret)
         if secret is not None
         else _of_source(settings, source, url)
     )
@@ -249,16 +252,6 @@ def _elsewhere(settings: Settings, url: str | None, scheme: str, secret: str) ->
         raise UsageError("--secret is for another receiver; say which: --url http://…")
     built = build_scheme(SchemeSpec(scheme=scheme), [resolve("--secret", secret, settings.home)])
     return Sender(url=url, scheme=built, places=Places.of(scheme))
-
-
-def _object(text: str) -> dict[str, Any]:
-    try:
-        value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"--data is no JSON: {error}") from None
-    if not isinstance(value, dict):
-        raise UsageError("--data is no JSON object; write one, such as '{\"remaining\": 3}'")
-    return value
 
 
 def _parsed(text: str) -> Any:

@@ -11,13 +11,13 @@ import re
 import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
-from datetime import datetime
 from functools import partial
 from itertools import islice
 from pathlib import Path
 from typing import Annotated, Any, BinaryIO
 
 import typer
+from pydantic import AwareDatetime, BaseModel, Field, ValidationError
 
 from receiver.cli.completing import one_of
 from receiver.cli.deployment import opened, store_of
@@ -35,7 +35,21 @@ from receiver.settings.problems import name_hint
 from receiver.store.base import EventFilter
 
 _PAGE = 100
+_HeaderText = Annotated[str, Field(pattern=r"\A[\x00-\x09\x0b\x0c\x0e-\xff]*\z")]
+"""Latin-1, as the store keeps headers, on one line."""
 _ID = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
+
+
+class _Exported(BaseModel):
+    """What a line has to have, beside its body and whatever else it has."""
+
+    id: str
+    received_at: AwareDatetime
+    source: Annotated[str, Field(min_length=1)]
+    type: Annotated[str, Field(min_length=1)]
+    message_id: str | None
+    secret_index: Annotated[int, Field(ge=0, lt=2**31)] | None
+    headers: list[tuple[_HeaderText, _HeaderText]]
 
 
 def export(
@@ -167,14 +181,24 @@ def _read(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
     for number, read in rows:
         try:
             fields = read()
+            event = _Exported.model_validate(fields)
             fields["body"] = _body(fields)
-            fields["received_ms"] = to_ms(datetime.fromisoformat(fields["received_at"]))
-            fields["headers"] = format_headers([(name, value) for name, value in fields["headers"]])
-            _check_id(fields["id"], fields["received_ms"])
-            _ = (fields["source"] + fields["type"], fields["message_id"], fields["secret_index"])
-        except (ValueError, TypeError, KeyError) as error:
-            raise UsageError(f"line {number} is no exported event: {error!r}") from None
+            fields["received_ms"] = to_ms(event.received_at)
+            fields["headers"] = format_headers(event.headers)
+            _check_id(event.id, fields["received_ms"])
+        except (ValueError, KeyError) as error:
+            raise UsageError(f"line {number} is no exported event: {_fault(error)}") from None
         yield fields
+
+
+def _fault(error: ValueError | KeyError) -> str:
+    if isinstance(error, ValidationError):
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(map(str, first["loc"]))
+        return f"{place}: {first['msg']}" if place else "it is no JSON object"
+    if isinstance(error, UnicodeError):
+        return "it has text that is no UTF-8"
+    return f"it has no {error}" if isinstance(error, KeyError) else str(error)
 
 
 def _json_rows(file: BinaryIO) -> Iterator[tuple[int, Callable[[], dict[str, Any]]]]:
@@ -222,7 +246,9 @@ def _body(fields: Mapping[str, Any]) -> bytes:
     if "body_base64" in fields:
         return base64.b64decode(fields["body_base64"], validate=True)
     body = fields["body"]
-    return body if isinstance(body, bytes) else str(body).encode()
+    if not isinstance(body, str | bytes):
+        raise ValueError("body: no text")
+    return body if isinstance(body, bytes) else body.encode()
 
 
 def _new_event(fields: Mapping[str, Any], sources: Mapping[str, Any]) -> NewEvent:

@@ -126,6 +126,12 @@ def test_no_data_reaches_the_terminal_raw(deployment: Deployment) -> None:
         ),
         (["send", "a.b", "--data", "[1]"], "--data is no JSON object"),
         (["send", "a.b", "--rate", "0"], "--rate 0 would never send anything"),
+        (["send", "a.b", "--rate", "nan"], "--rate nan would never send anything"),
+        (["send", "a.b", "--scheme", "github"], "--scheme github signs with --secret; give that"),
+        (
+            ["forward", "--to", "http://127.0.0.1:9/", "--as-received", "--scheme", "github"],
+            "--scheme github signs with --secret; give that",
+        ),
         (["send", "a.b", "--secret", "env:NOT_SET"], "--secret is for another receiver"),
         (["send", "a.b", "--secret", "env:NOT_SET", "--url", "http://127.0.0.1:9/"], "NOT_SET is"),
         (["send", "a.b", "--secret", "short", "--url", "http://127.0.0.1:9/"], "has 5 bytes"),

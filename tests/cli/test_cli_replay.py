@@ -43,6 +43,9 @@ def test_without_a_server_it_runs_here_until_all_has_ended(stored: Deployment) -
     # `other.d`; the two that told of what was dead are not meant.
     assert lines[1] == "no handler or route is for 1 event of the selection"
     assert "replay 1: 100%  7 succeeded, 2 dead" in result.stderr
+    for verb in ("pause", "cancel"):
+        ended = f"replay 1 has ended; there is nothing left to {verb} of it"
+        assert ended in stored.call("replay", verb, "1").stderr
     assert len(stored.lines("data/messages.jsonl")) == 2
     handled = Counter(line.split()[1] for line in stored.lines("handled"))
     assert handled == {"live": 5, "replay": 5}
@@ -89,6 +92,11 @@ def test_a_dry_run_shows_the_events_and_does_nothing(stored: Deployment) -> None
     assert lines[-1] == "nothing was done"
     document = stored.json("replay", "run", "--type", "good.*", "--limit", "3", "--dry-run")
     assert document["events"] == 3
+    everything = stored.json("replay", "--handler", "mine.keep", "--dry-run")
+    assert (everything["events"], everything["selection"]) == (
+        9,
+        "all events, for handler mine.keep",
+    )
     assert stored.json("replay", "list")["replays"] == []
     assert len(stored.lines("handled")) == 5
 
@@ -199,6 +207,7 @@ def test_user_errors_say_what_to_do(stored: Deployment) -> None:
         (["run"], "say which: ids, --type, --source, --since"),
         (["evt_00"], "there is no event evt_00; see `clarihook events list`"),
         (["--since", "1h", "--handler", "mine.kepe"], "did you mean 'mine.keep'?"),
+        (["--handler", "mine.keep"], "say which: ids, --type, --source, --since"),
         (["--since", "1h", "--rate", "0"], "--rate 0 would never end"),
         (["--type", "nothing.*"], "there is nothing to replay: events of type nothing.*"),
         (["show", "7"], "there is no replay 7; see `clarihook replay list`"),

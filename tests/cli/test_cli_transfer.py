@@ -196,25 +196,49 @@ def test_without_pyarrow_parquet_says_what_to_install(tmp_path: Path) -> None:
     assert not list(deployment.home.glob("*it.parquet*")), "what failed leaves nothing"
 
 
+EXPORTED = {
+    "id": "evt_01a209162ace0641c95edc2f624b78b6", "received_at": "2026-11-23T15:46:17.422Z",
+    "source": "a", "type": "b", "headers": [["x", "y"]], "message_id": None, "secret_index": 0,
+    "body": "{}",
+}  # fmt: skip
 NO_EVENTS = [
-    "{",
-    "[]",
-    "{}",
-    '{"id": "x", "received_at": "2026-01-01", "headers": [], "body": ""}',
-    json.dumps(
-        {"id": "evt_01a209162ace0641c95edc2f624b78b6", "received_at": "2026-01-01T00:00:00Z",
-         "headers": [], "body": "", "source": "a", "type": "b"}
-    ),
-]  # fmt: skip
+    ("{", "Expecting property name"),
+    ("[]", "it is no JSON object"),
+    ('"\xff"', "text that is no UTF-8"),
+    ("{}", "id: Field required"),
+    *[
+        (json.dumps({**EXPORTED, **wrong}), text)
+        for wrong, text in (
+            ({"id": "x"}, "'x' is no event id"),
+            ({"received_at": "2026-01-01T00:00:00Z"}, "did not come at received_at"),
+            ({"received_at": "2026-11-23T15:46:17.422"}, "received_at: "),
+            ({"type": ""}, "type: "),
+            ({"source": 5}, "source: "),
+            ({"message_id": 5}, "message_id: "),
+            ({"secret_index": 2**70}, "secret_index: "),
+            ({"headers": [["x"]]}, "headers.0"),
+            ({"headers": [["\u4e00", "y"]]}, "headers.0.0: "),
+            ({"headers": [["x", "y\r\nz: a"]]}, "headers.0.1: "),
+            ({"body": None}, "body: no text"),
+            ({"body_base64": "!"}, "base64"),
+            ({"body": "\ud800"}, "text that is no UTF-8"),
+        )
+    ],
+]
 
 
-@pytest.mark.parametrize("line", NO_EVENTS)
-def test_what_is_no_export_is_refused_with_its_line(tmp_path: Path, line: str) -> None:
+@pytest.mark.parametrize(("line", "text"), NO_EVENTS)
+def test_what_is_no_export_is_refused_with_its_line_and_why(
+    tmp_path: Path, line: str, text: str
+) -> None:
     deployment = Deployment(tmp_path / "home")
-    (tmp_path / "file").write_text(f"\n{line}\n")
+    (tmp_path / "file").write_text(f"\n{line}\n", encoding="latin-1")
     result = deployment.call("events", "import", str(tmp_path / "file"))
     assert result.returncode == 2
-    assert "line 2 is no exported event" in result.stderr
+    assert "line 2 is no exported event: " in result.stderr
+    assert text in result.stderr
+    (tmp_path / "file").write_text(json.dumps(EXPORTED))
+    assert deployment.json("events", "import", str(tmp_path / "file"))["imported"] == 1
 
 
 def test_tail_shows_what_came_since_then_what_comes(tmp_path: Path) -> None:

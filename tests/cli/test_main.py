@@ -115,6 +115,11 @@ def test_a_mistyped_command_gets_a_hint(arguments: list[str], clarihook: Clariho
         ("UsageError('no such event')", 2, "error: no such event\n"),
         ("ClarihookError('it failed')", 1, "error: it failed\n"),
         ("ClarihookError('a\\x1b[2Jb')", 1, "error: a\\x1b[2Jb\n"),
+        (
+            "OSError(28, 'No space left on device')",
+            1,
+            "error: what this writes can't be written: No space left on device\n",
+        ),
         ("KeyboardInterrupt", 130, ""),
         ("SystemExit(3)", 3, ""),
     ],
