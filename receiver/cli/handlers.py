@@ -11,7 +11,7 @@ import typer
 from receiver.cli.answers import api_answers, json_object
 from receiver.cli.completing import handlers
 from receiver.cli.deployment import find_handler
-from receiver.cli.given import stored_or_body
+from receiver.cli.given import data_of, stored_or_body
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
 from receiver.cli.scaffold import new
@@ -65,7 +65,9 @@ def run(
     event_type: Annotated[
         str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="… and its data, as a JSON object.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="… and its data, as a JSON object; else a sample's.")
+    ] = None,
     answers: Annotated[
         typer.FileBinaryRead | None,
         typer.Option(help='JSON: the API\'s answers, {"GET data-sources/1/": {…}, …}.'),
@@ -85,7 +87,7 @@ def run(
 
     Example: clarihook handlers run report_generated.announce evt_01980d06a800
 
-    Example: clarihook handlers run report_generated.announce --type report.generated --data '{}'
+    Example: clarihook handlers run report_generated.announce --type report.generated
     """
     # Brings the API client, which `list` does not need.
     from receiver.observe import configure_logging  # noqa: PLC0415
@@ -100,7 +102,7 @@ def run(
     result = run_handler(
         handler,
         given,
-        data=json_object("--data", data) if data is not None else None,
+        data=data_of(event_type or "", data),
         claribi=api_answers(answers.read()) if answers else None,
         store=json_object("--store", store) if store is not None else None,
         channels=settings.channels,

@@ -5,8 +5,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from receiver.cli.answers import json_object
-from receiver.cli.given import stored_or_body
+from receiver.cli.given import data_of, stored_or_body
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
 from receiver.errors import PayloadError, UsageError
@@ -32,7 +31,9 @@ def route(
     event_type: Annotated[
         str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
     ] = None,
-    data: Annotated[str | None, typer.Option(help="… and its data, as a JSON object.")] = None,
+    data: Annotated[
+        str | None, typer.Option(help="… and its data, as a JSON object; else a sample's.")
+    ] = None,
     source: Annotated[
         str | None, typer.Option(help="The source it would come from; the only one by default.")
     ] = None,
@@ -80,7 +81,7 @@ def _given(
         raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
     if event is None:
         assert event_type is not None, "one of the two is there"
-        made = make_event(event_type, json_object("--data", data) if data is not None else None)
+        made = make_event(event_type, data_of(event_type, data))
         return replace(made, source=_source(settings, source))
     if data is not None:
         raise UsageError("--data goes with --type")

@@ -118,7 +118,7 @@ def new(
         return
     for path in texts:
         print_line(f"  wrote  {path}", "green")
-    print_line(f"try it:   clarihook handlers run {name}.handle --type {kind.type} --data '{{}}'")
+    print_line(f"try it:   clarihook handlers run {name}.handle --type {kind.type}")
     print_line(f"test it:  pytest {test}")
 
 

@@ -2,6 +2,7 @@
 
 import json
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -183,6 +184,17 @@ def test_new_overwrites_nothing_and_wants_a_plain_name(
     assert result.returncode == 2
     assert text in " ".join(result.stderr.split())
     assert before == {path: path.read_bytes() for path in home.rglob("*.py")}
+
+
+@pytest.mark.usefixtures("home")
+@pytest.mark.parametrize("event_type", ["data_source.sync_completed", "shop.*"])
+def test_what_new_tells_to_try_succeeds(
+    handlers: Clarihook, clarihook: Clarihook, event_type: str
+) -> None:
+    said = handlers("new", "fresh", "--type", event_type).stdout
+    (line,) = [line for line in said.splitlines() if line.startswith("try it:")]
+    tried = clarihook(*shlex.split(line.removeprefix("try it:"))[1:])
+    assert (tried.returncode, tried.stdout.splitlines()[0]) == (0, "succeeded"), tried.stderr
 
 
 def test_new_asks_about_a_mistyped_type_and_takes_the_first_channel(
