@@ -5,6 +5,7 @@ cost no more than this file.
 """
 
 import errno
+import inspect
 import io
 import os
 import sys
@@ -78,7 +79,21 @@ def load_command(name: str) -> Any:
         single.command(name)(target)
         command = typer.main.get_command(single)
     command.name = name
+    _lay_out(command)
     return command
+
+
+def _lay_out(command: Any) -> None:
+    """Help as it was meant: paragraphs fill the terminal's width, and brackets are no markup."""
+    from rich.markup import escape  # noqa: PLC0415 - not for --version, and help brings it anyway
+
+    paragraphs = inspect.cleandoc(command.help or "").split("\n\n")
+    command.help = escape("\n\n".join(" ".join(each.split("\n")) for each in paragraphs))
+    for parameter in command.params:
+        if getattr(parameter, "help", None):
+            parameter.help = escape(parameter.help)
+    for inner in getattr(command, "commands", {}).values():
+        _lay_out(inner)
 
 
 app = typer.Typer(

@@ -35,7 +35,7 @@ NameOption = Annotated[
         "--name", "--handler", metavar="PATTERN", help="Of this handler or target, such as ops/*"
     ),
 ]
-IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="[ID]...", help="Their ids.")]
+IdsArgument = Annotated[list[str] | None, typer.Argument(metavar="ID", help="Their ids.")]
 ReplayOption = Annotated[
     int | None, typer.Option("--replay", metavar="ID", help="Of this replay only.")
 ]

@@ -57,7 +57,7 @@ def run(
     event: Annotated[
         str | None,
         typer.Argument(
-            metavar="[EVENT]",
+            metavar="EVENT",
             help="A stored event's id, or a file with a webhook's body; - is stdin.",
         ),
     ] = None,

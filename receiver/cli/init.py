@@ -36,7 +36,7 @@ class StarterFile(NamedTuple):
 
 def init(
     directory: Annotated[
-        Path | None, typer.Argument(metavar="[DIR]", help="The folder; made if there is none.")
+        Path | None, typer.Argument(metavar="DIR", help="The folder; made if there is none.")
     ] = None,
     home: HomeOption = HERE,
     force: Annotated[

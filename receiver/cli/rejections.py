@@ -91,9 +91,7 @@ def show(
 
 @app.command()
 def replay(
-    ids: Annotated[
-        list[int] | None, typer.Argument(metavar="[ID]...", help="Their numbers.")
-    ] = None,
+    ids: Annotated[list[int] | None, typer.Argument(metavar="ID", help="Their numbers.")] = None,
     *,
     source: SourceOption = None,
     status: StatusOption = None,

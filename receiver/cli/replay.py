@@ -32,6 +32,7 @@ class ReplayGroup(TyperGroup):
 app = typer.Typer(
     cls=ReplayGroup,
     help="Run stored events through the handlers again; `run` may be left out.\n\n"
+    "How to choose events, and what to do with them: clarihook replay run --help\n\n"
     "Example: clarihook replay --since yesterday --state dead",
 )
 app.command()(run)

@@ -42,7 +42,7 @@ ConcurrencyOption = Annotated[
 def run(
     ids: Annotated[
         list[str] | None,
-        typer.Argument(metavar="[EVENT_ID]...", help="Just these events; beginnings of ids do."),
+        typer.Argument(metavar="EVENT_ID", help="Just these events; beginnings of ids do."),
     ] = None,
     *,
     type_: Annotated[

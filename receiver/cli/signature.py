@@ -50,7 +50,7 @@ class Capture:
 @app.command()
 def check(
     rejection: Annotated[
-        int | None, typer.Argument(metavar="[REJECTION]", help="A refused request's number, …")
+        int | None, typer.Argument(metavar="REJECTION", help="A refused request's number, …")
     ] = None,
     *,
     headers_file: Annotated[

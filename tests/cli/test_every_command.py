@@ -10,7 +10,7 @@ import signal
 import subprocess
 import sys
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -21,6 +21,8 @@ from live_deployment import REPOSITORY, Deployment, eventually
 
 from receiver.cli import COMMANDS, load_command
 from receiver.samples import SAMPLE_DATA
+
+Clarihook = Callable[..., subprocess.CompletedProcess[str]]
 
 
 class Row(NamedTuple):
@@ -250,3 +252,9 @@ def test_the_completion_script_is_a_script(tmp_path: Path) -> None:
     )  # fmt: skip
     assert "complete -o default -F _clarihook_completion clarihook" in shown.stdout
     subprocess.run(["bash", "-n"], input=shown.stdout, text=True, check=True, timeout=30)
+
+
+def test_the_script_for_another_shell_is_to_be_had(clarihook: Clarihook) -> None:
+    for shell, begins in (("zsh", "#compdef clarihook"), ("fish", "complete --command clarihook")):
+        shown = clarihook(env={"_CLARIHOOK_COMPLETE": f"source_{shell}"})
+        assert shown.stdout.lstrip().startswith(begins)

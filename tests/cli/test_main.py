@@ -54,6 +54,16 @@ def test_help_imports_nothing_slow(clarihook: Clarihook) -> None:
     assert not imported & slow
 
 
+def test_help_says_what_stands_in_brackets_and_fills_its_lines(clarihook: Clarihook) -> None:
+    """Brackets are no markup, and a line ends where the terminal does, not where the code's did."""
+    wide = {"COLUMNS": "300"}
+    shown = clarihook("rejections", "list", "--help", env=wide).stdout
+    assert "[rejections] in the settings says how many are kept" in shown
+    assert "[claribi] in the settings" in clarihook("claribi", "--help", env=wide).stdout
+    shown = clarihook("events", "send", "--help", env=wide).stdout
+    assert "at a rate or as fast as it goes, and a summary" in shown
+
+
 def subcommands(command: Any, words: tuple[str, ...]) -> list[tuple[str, ...]]:
     inner = getattr(command, "commands", None)
     if inner is None:
@@ -72,7 +82,9 @@ def test_every_command_takes_home_and_shows_an_example(
     result = clarihook(*words, "--help")
     assert result.returncode == 0, result.stderr
     assert "--home" in result.stdout
-    assert f"clarihook {' '.join(words)}" in result.stdout.partition("Usage:")[2].partition("\n")[2]
+    usage, _, rest = result.stdout.partition("Usage:")[2].partition("\n")
+    assert f"clarihook {' '.join(words)}" in rest
+    assert "[[" not in usage
 
 
 @pytest.mark.parametrize(
