@@ -111,6 +111,7 @@ def test_ctrl_c_pauses_it_and_resume_runs_each_event_exactly_once(deployment: De
     run = deployment.popen("replay", "--type", "slow.*", "--rate", "40", "--handler", "mine.wait")
     # The server's own deliveries were cut off, and run here too.
     eventually(lambda: len(deployment.lines("started")) >= len(before) + 4)
+    eventually(lambda: deployment.json("replay", "list")["replays"] != [])
     run.send_signal(signal.SIGINT)
     (home / "go").touch()
     out, _ = run.communicate(timeout=60)
