@@ -124,7 +124,8 @@ def test_kill_rounds(tmp_path: Path, capsys: pytest.CaptureFixture[str], kind: t
     if kind is Receiver:
         assert found.outcomes["unknown", "WorkerDied"] == 0, "no worker has died"
     else:
-        assert orphaned > 0, "no kill cut anything"
+        # One kill in a few finds nothing under way: of a trial run's two, maybe none.
+        assert orphaned > 0 or ROUNDS < 5, "no kill cut anything"
     assert max(waits) < ORPHAN_SECONDS
     cuts = [found.cuts[name].total() for name in (HANDLER, WEB, FILE)]
     measured(
