@@ -1,6 +1,7 @@
 """Claims from the store what is due, for every lane with room."""
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Mapping, Sequence
 
@@ -21,6 +22,11 @@ LOOK_SECONDS = 0.05
 """How soon work that another process added is noticed: it looks at shared memory only."""
 ELSEWHERE_SECONDS = 0.5
 """How long a lane that is another worker's is left to it before it is asked for again."""
+
+_MOST = 1_000_000
+"""Of one lane so many may be claimed at a time: as many as it has room for."""
+_MOST_AFTER_FAULT = 128
+"""After a round that failed it is a quarter of this, until all that was due is claimed."""
 
 
 class Claimer:
@@ -52,7 +58,8 @@ class Claimer:
         self._turn = 0
         self._turns: dict[str, int] = {}
         """Of lanes that had to share places: when each was given its latest one."""
-        self._is_stopping = False
+        self._most = _MOST
+        self._stopping = asyncio.Event()
 
     def wake(self) -> None:
         """There is new work in the store, or room for some."""
@@ -60,24 +67,34 @@ class Claimer:
 
     def stop(self) -> None:
         """Begin no further round."""
-        self._is_stopping = True
+        self._stopping.set()
         self._wake.set()
 
     async def run(self) -> None:
         """Claim until `stop`. Ends after the round that is under way."""
-        while not self._is_stopping:
+        while not self._stopping.is_set():
             self._wake.clear()  # before the round, or what it can't see yet would be missed
             pause = POLL_SECONDS
             try:
                 if await self._claim_round():
                     continue
+                self._most = _MOST
             except StoreUnavailable as error:
                 self._on_outage(error)
                 pause = AGAIN_SECONDS
             except Exception:
                 log.exception("dispatch.claim_failed")
-                pause = AGAIN_SECONDS
+                # There may be no memory for so many large events: then fewer at a time get by.
+                self._most = max(1, min(self._most, _MOST_AFTER_FAULT) // 4)
+                await self._rest(AGAIN_SECONDS)
+                continue
             await self._wait_for_work(pause)
+
+    async def _rest(self, seconds: float) -> None:
+        """Wait that long, whatever is added meanwhile: what was given back is, by ourselves."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._stopping.wait()
 
     async def _wait_for_work(self, seconds: float) -> None:
         """Wait that long, or until somebody in this process or another has added work."""
@@ -168,7 +185,7 @@ class Claimer:
         If the process has too few for all, each goes to the lane that runs least, by turns: one
         that is slow, or has much to do, leaves the others theirs.
         """
-        rooms = {name: max(0, self._lanes[name].claim_room) for name in due}
+        rooms = {name: min(self._most, max(0, self._lanes[name].claim_room)) for name in due}
         places = self._room_of_process()
         if sum(rooms.values()) <= places:
             return rooms

@@ -38,7 +38,7 @@ from receiver.dispatch.threads import HandlerThreads
 from receiver.errors import StoreUnavailable
 from receiver.model import Outcome, State
 from receiver.notify import SendResult
-from receiver.store.base import Claim, Finish
+from receiver.store.base import Claim, Claims, Finish
 from receiver.store.sqlite import SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -135,6 +135,26 @@ async def test_a_lane_that_hangs_leaves_the_others_their_share(store: SqliteStor
             await in_state(store, each, State.SUCCEEDED)
         gate.open.set()
         for each in stuck:
+            await in_state(store, each, State.SUCCEEDED)
+
+
+async def test_what_is_too_much_for_the_memory_is_claimed_in_parts(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Else it would be claimed and given back for ever, without a pause."""
+    monkeypatch.setattr(claiming_module, "AGAIN_SECONDS", 0.005)
+    monkeypatch.setattr(claiming_module, "_MOST_AFTER_FAULT", 8)
+    claim = store.claim
+
+    async def claim_few(wants: Any, **options: Any) -> Claims:
+        if wants["h.test"] > 2:
+            raise MemoryError
+        return await claim(wants, **options)
+
+    monkeypatch.setattr(store, "claim", claim_few)
+    ids = [await send(store, "h.test") for _ in range(5)]
+    async with dispatching(store, lane(succeed)):
+        for each in ids:
             await in_state(store, each, State.SUCCEEDED)
 
 
