@@ -15,7 +15,7 @@ from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
 from receiver.cli.rejections import find_rejection
 from receiver.cli.secrets import resolve
-from receiver.cli.times import span_ms
+from receiver.cli.times import moment_ms
 from receiver.diagnose import Captured, Examination, examine, from_curl, from_har
 from receiver.errors import UsageError
 from receiver.model import parse_headers
@@ -173,7 +173,7 @@ class Given(NamedTuple):
 
 
 def _capture(settings: Settings | None, given: Given, at: str | None) -> Capture:
-    arrived_ms = span_ms(at, None)[0]
+    arrived_ms = moment_ms("--at", at)
     if given.rejection is not None:
         assert settings is not None, "loaded for its database"
         return _refused(settings, given.rejection, arrived_ms)

@@ -46,16 +46,21 @@ def parse_moment(text: str, now: datetime) -> datetime:
         raise ValueError(f"{text!r} is no time; write {TIME_FORMS}") from None
 
 
+def moment_ms(option: str, text: str | None, now: datetime | None = None) -> int | None:
+    """What the option says, in Unix milliseconds; None if it is not there. Raises UsageError."""
+    try:
+        return (
+            None if text is None else to_ms(parse_moment(text, now or datetime.now().astimezone()))
+        )
+    except ValueError as error:
+        raise UsageError(f"{option}: {error}") from None
+
+
 def span_ms(since: str | None, until: str | None) -> tuple[int | None, int | None]:
     """What --since and --until say, in Unix milliseconds. Raises UsageError."""
     now = datetime.now().astimezone()
-    moments = []
-    for option, text in (("--since", since), ("--until", until)):
-        try:
-            moments.append(None if text is None else to_ms(parse_moment(text, now)))
-        except ValueError as error:
-            raise UsageError(f"{option}: {error}") from None
-    first, last = moments
+    first = moment_ms("--since", since, now)
+    last = moment_ms("--until", until, now)
     if first is not None and last is not None and first >= last:
         raise UsageError(f"--since {since} is not before --until {until}, so nothing is between")
     return first, last

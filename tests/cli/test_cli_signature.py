@@ -143,6 +143,7 @@ def test_an_archive_is_enough_and_knows_when_it_came(
         (["signature", "check", "1", "--source", "x"], "there is no source 'x'"),
         (["signature", "check", "1", "--secret", SECRET, "--scheme", "x"], "--scheme x: use one"),
         (["rejections", "show", "99"], "see `clarihook rejections list`"),
+        (["signature", "check", "1", "--at", "soon"], "--at: 'soon' is no time"),
     ],
 )
 def test_user_errors_say_what_to_do(
