@@ -14,8 +14,6 @@ from receiver.replay import Progress, Status
 from receiver.store.base import DeliveryFilter
 from receiver.store.sqlite import SqliteStore
 
-_STEP = 0.1
-
 
 class View:
     """Called with each progress: a bar on a terminal, else a line for each tenth."""
@@ -33,7 +31,7 @@ class View:
         )
         self._task = self._bar.add_task("replay", total=1.0, states="")
         self._most = 0.0
-        self._told = -_STEP
+        self._told = -1
 
     def __enter__(self) -> Self:
         self._bar.start()
@@ -49,8 +47,8 @@ class View:
         if not self._bar.disable:
             name = f"replay {progress.replay.id}"
             self._bar.update(self._task, description=name, completed=self._most, states=states)
-        elif self._most >= self._told + _STEP:
-            self._told = self._most - self._most % _STEP
+        elif (tenths := int(self._most * 10)) > self._told:
+            self._told = tenths
             line = f"replay {progress.replay.id}: {self._most:.0%}  {states}".rstrip()
             self._screen.print(line, soft_wrap=True)
 

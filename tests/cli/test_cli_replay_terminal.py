@@ -12,10 +12,12 @@ import sys
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from live_deployment import REPOSITORY, Deployment
 
+from receiver.cli.replay_view import View
 from receiver.model import NewEvent
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
@@ -162,3 +164,14 @@ def test_a_replay_that_waits_is_paused_and_cancelled_by_command(stored: Deployme
     assert stored.run("replay", "show", "1").stdout.splitlines()[1].split()[3] == "cancelled"
     refused = stored.run("replay", "resume", "1")
     assert (refused.returncode, refused.stderr.count("begin a new one")) == (2, 1)
+
+
+def test_a_log_gets_one_line_for_each_tenth(capsys: pytest.CaptureFixture[str]) -> None:
+    """At half, where 0.5 % 0.1 is nearly 0.1, too: what waits for hours fills no log."""
+    with View() as view:
+        for tenths in (0, 5, 5, 5, 7, 7, 10, 10):
+            replay = SimpleNamespace(id=1, states={}, is_quiet=False)
+            view(SimpleNamespace(done=tenths / 10, replay=replay))  # type: ignore[arg-type]
+    assert [line.split()[2] for line in capsys.readouterr().err.splitlines()] == [
+        "0%", "50%", "70%", "100%",
+    ]  # fmt: skip
