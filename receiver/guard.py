@@ -78,6 +78,18 @@ async def look_up(host: str, port: int, *, allow_private: bool) -> list[Address]
     return addresses
 
 
+def shown(url: str) -> str:
+    """The address as it may be printed: without a user and password that stand in it.
+
+    >>> shown("https://ann:hunter2@example.com/hook"), shown("https://example.com/hook")
+    ('https://***@example.com/hook', 'https://example.com/hook')
+    """
+    scheme, separator, rest = url.partition("://")
+    authority, slash, path = rest.partition("/")
+    _, has_user, host = authority.rpartition("@")
+    return f"{scheme}{separator}***@{host}{slash}{path}" if has_user else url
+
+
 async def check_url(option: str, url: str, *, allow_private: bool) -> None:
     """Raises UsageError for what is no HTTP address, no host, or private and not meant to be."""
     import httpx2  # noqa: PLC0415 - slow
@@ -85,19 +97,19 @@ async def check_url(option: str, url: str, *, allow_private: bool) -> None:
     try:
         parsed = httpx2.URL(url)
     except httpx2.InvalidURL as error:
-        raise UsageError(f"{option} {url}: {error}") from None
+        raise UsageError(f"{option} {shown(url)}: {error}") from None
     if parsed.scheme not in ("http", "https") or not parsed.host:
-        raise UsageError(f"{option} {url}: write an http:// or https:// address")
+        raise UsageError(f"{option} {shown(url)}: write an http:// or https:// address")
     port = 80 if parsed.port is None else parsed.port
     if not 0 < port < 65_536:
-        raise UsageError(f"{option} {url}: there is no port {port}")
+        raise UsageError(f"{option} {shown(url)}: there is no port {port}")
     host = parsed.raw_host.decode("ascii")
     try:
         await look_up(host, port, allow_private=allow_private)
     except Refused as error:
-        raise UsageError(f"{option} {url}: {error}") from None
+        raise UsageError(f"{option} {shown(url)}: {error}") from None
     except (OSError, ValueError) as error:
-        raise UsageError(f"{option} {url}: no such host ({error})") from None
+        raise UsageError(f"{option} {shown(url)}: no such host ({error})") from None
 
 
 def guarded_client(*, allow_private: bool, **options: Any) -> "httpx2.AsyncClient":

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import UsageError
-from receiver.guard import Refused, check_url, guarded_client, reach_of
+from receiver.guard import Refused, check_url, guarded_client, reach_of, shown
 
 LOOPBACK = ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"]
 PUBLIC = ["9.9.9.9", "2620:fe::fe", "::ffff:9.9.9.9", "64:ff9b::909:909", "2002:909:909::"]
@@ -212,3 +212,16 @@ def test_a_socket_of_this_machine_is_refused() -> None:
 def _is_free(host: str, port: int) -> bool:
     with socket.socket() as probe:
         return probe.connect_ex((host, port)) != 0
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("https://ann:hunter2@example.com/hook?a=b@c", "https://***@example.com/hook?a=b@c"),
+        ("http://token@127.0.0.1:8000", "http://***@127.0.0.1:8000"),
+        ("https://example.com/@ann", "https://example.com/@ann"),
+        ("nonsense", "nonsense"),
+    ],
+)
+def test_an_address_is_shown_without_its_credentials(url: str, said: str) -> None:
+    assert shown(url) == said

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from receiver.cli.deployment import store_of
 from receiver.cli.output import print_json, print_line, print_table, print_warning
 from receiver.cli.times import iso
+from receiver.guard import shown
 from receiver.model import Event, from_ms, to_ms
 from receiver.replay import Scanner, Selection
 from receiver.settings import Settings
@@ -66,7 +67,7 @@ async def _look(engine: "Engine", selection: Selection, to: str | None) -> dict[
                 "id": event.id,
                 "received_at": iso(event.received_at),
                 "type": event.type,
-                "becomes": [f"POST {to}"]
+                "becomes": [f"POST {shown(to)}"]
                 if to
                 else [new.name for new in becomes.get(event.id, ())],
             }

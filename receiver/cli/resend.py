@@ -13,7 +13,7 @@ from receiver.cli.deployment import opened
 from receiver.cli.output import print_json, print_line
 from receiver.cli.times import duration
 from receiver.errors import UsageError
-from receiver.guard import check_url, guarded_client
+from receiver.guard import check_url, guarded_client, shown
 from receiver.model import Event
 from receiver.replay import Scanner, Selection
 from receiver.settings import Settings
@@ -67,7 +67,7 @@ def resend(settings: Settings, selection: Selection, how: Resend, *, as_json: bo
             raise UsageError(f"there is nothing to send: {selection.words()}: no such event")
     finally:
         if as_json and summary.sent:
-            print_json({"url": how.url, **summary.record()})
+            print_json({"url": shown(how.url), **summary.record()})
         elif summary.sent:
             print_line(summary.line())
     return summary.failed == 0

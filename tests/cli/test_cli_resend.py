@@ -204,3 +204,17 @@ def test_what_does_not_go_together_is_refused(pair: tuple[Deployment, Deployment
         assert text in result.stderr
     shown = one.call("replay", "run", "--type", "good.*", "--dry-run", *to)
     assert "POST http://127.0.0.1:9/" in shown.stdout
+
+
+def test_a_password_in_the_address_is_used_and_not_shown(
+    pair: tuple[Deployment, Deployment],
+) -> None:
+    one, two = pair
+    to = f"{two.origin}/hooks/claribi".replace("://", "://ann:hunter2@")
+    for arguments in (["--dry-run"], ["--dry-run", "--json"], ["--json"]):
+        result = one.call(
+            "replay", "run", "--type", "good.*", "--limit", "1", "--to", to, *arguments
+        )
+        assert result.returncode == 0, result.stderr
+        assert "hunter2" not in result.stdout + result.stderr
+        assert "***@" in result.stdout
