@@ -3,7 +3,9 @@
 import asyncio
 import sys
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
+
+import typer
 
 from receiver.cli.answers import json_object
 from receiver.cli.deployment import find_event, opened
@@ -11,6 +13,30 @@ from receiver.errors import UsageError
 from receiver.model import Event
 from receiver.samples import SAMPLE_DATA
 from receiver.settings import Settings
+
+EventArgument = Annotated[
+    str | None,
+    typer.Argument(
+        metavar="EVENT", help="A stored event's id, or a file with a webhook's body; - is stdin."
+    ),
+]
+"""`event: EventArgument = None`, beside the two options that may stand in its place."""
+
+EventTypeOption = Annotated[
+    str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
+]
+"""`event_type: EventTypeOption = None`."""
+
+EventDataOption = Annotated[
+    str | None, typer.Option("--data", help="… and its data, as a JSON object; else a sample's.")
+]
+"""`data: EventDataOption = None`."""
+
+
+def check_given(event: str | None, event_type: str | None) -> None:
+    """Raises UsageError unless exactly one of them says which event is meant."""
+    if (event is None) == (event_type is None):
+        raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
 
 
 def stored_or_body(settings: Settings, text: str) -> Event | bytes:

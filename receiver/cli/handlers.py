@@ -11,11 +11,17 @@ import typer
 from receiver.cli.answers import api_answers, json_object
 from receiver.cli.completing import handlers
 from receiver.cli.deployment import find_handler
-from receiver.cli.given import data_of, stored_or_body
+from receiver.cli.given import (
+    EventArgument,
+    EventDataOption,
+    EventTypeOption,
+    check_given,
+    data_of,
+    stored_or_body,
+)
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
 from receiver.cli.scaffold import new
-from receiver.errors import UsageError
 from receiver.registry import Handler, Registry, load_handlers
 from receiver.retry import Backoff, RetryPolicy
 from receiver.settings import Settings, load_settings
@@ -54,20 +60,10 @@ def run(
         str,
         typer.Argument(help="The handler, as `handlers list` names it.", autocompletion=handlers),
     ],
-    event: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="EVENT",
-            help="A stored event's id, or a file with a webhook's body; - is stdin.",
-        ),
-    ] = None,
+    event: EventArgument = None,
     *,
-    event_type: Annotated[
-        str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="… and its data, as a JSON object; else a sample's.")
-    ] = None,
+    event_type: EventTypeOption = None,
+    data: EventDataOption = None,
     answers: Annotated[
         typer.FileBinaryRead | None,
         typer.Option(help='JSON: the API\'s answers, {"GET data-sources/1/": {…}, …}.'),
@@ -95,8 +91,7 @@ def run(
 
     settings = load_settings(home)
     handler = find_handler(_load(settings), name)
-    if (event is None) == (event_type is None):
-        raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
+    check_given(event, event_type)
     given = stored_or_body(settings, event) if event is not None else event_type or ""
     configure_logging(settings.log.level, settings.log.format)
     result = run_handler(

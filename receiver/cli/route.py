@@ -5,7 +5,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from receiver.cli.given import data_of, stored_or_body
+from receiver.cli.given import (
+    EventArgument,
+    EventDataOption,
+    EventTypeOption,
+    check_given,
+    data_of,
+    stored_or_body,
+)
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
 from receiver.errors import PayloadError, UsageError
@@ -20,20 +27,10 @@ if TYPE_CHECKING:
 
 
 def route(
-    event: Annotated[
-        str | None,
-        typer.Argument(
-            metavar="EVENT",
-            help="A stored event's id, or a file with a webhook's body; - is stdin.",
-        ),
-    ] = None,
+    event: EventArgument = None,
     *,
-    event_type: Annotated[
-        str | None, typer.Option("--type", help="Instead of EVENT: the event's type, …")
-    ] = None,
-    data: Annotated[
-        str | None, typer.Option(help="… and its data, as a JSON object; else a sample's.")
-    ] = None,
+    event_type: EventTypeOption = None,
+    data: EventDataOption = None,
     source: Annotated[
         str | None, typer.Option(help="The source it would come from; the only one by default.")
     ] = None,
@@ -77,8 +74,7 @@ def _given(
     """The event that the command line means. Raises UsageError."""
     from receiver.testing.events import make_event  # noqa: PLC0415 - slow
 
-    if (event is None) == (event_type is None):
-        raise UsageError("give the event: its id, a file with its body, or --type (and --data)")
+    check_given(event, event_type)
     if event is None:
         assert event_type is not None, "one of the two is there"
         made = make_event(event_type, data_of(event_type, data))
