@@ -64,6 +64,9 @@ class Lane:
     """Of a lane with a pace, on `time.monotonic()`: when there may be a place and a token for what
     waits; None if nothing waits. Until the dispatcher has looked for that, nothing new may
     overtake it: tokens are few, and under a steady stream it would wait for ever."""
+    has_refused: bool = False
+    """Whether `take_place` has turned something away while a claim was under way, that may not
+    have seen it."""
 
     @property
     def room(self) -> int:
@@ -99,6 +102,7 @@ class Lane:
             if self.room <= 0:
                 return False
         elif self.slot_at is not None:
+            self.has_refused = True
             return False
         elif self.room <= 0 or self.pace.take(time.monotonic()) > 0:
             self.slot_at = time.monotonic()
@@ -109,6 +113,7 @@ class Lane:
     def take_places(self, most: int) -> int:
         """Take up to `most` places with their tokens; how many. `slot_at` says when to go on."""
         self.slot_at = None
+        self.has_refused = False
         taken = most
         if self.pace is not None:
             now, taken = time.monotonic(), 0
@@ -124,13 +129,13 @@ class Lane:
     def return_places(self, unused: int) -> None:
         """Give back places that were taken and not used, with their tokens: nothing waits.
 
-        If all were used, something may wait.
+        If all were used, or something was turned away meanwhile, something may wait.
         """
         self.running -= unused
         if self.pace is None:
             return
         self.pace.give_back(unused)
-        if unused:
+        if unused and not self.has_refused:
             self.slot_at = None
-        elif self.slot_at is None:
+        elif unused or self.slot_at is None:
             self.slot_at = time.monotonic()

@@ -187,3 +187,13 @@ def test_what_found_no_place_goes_before_what_comes_later() -> None:
     assert one.take_places(1) == 1
     one.return_places(1)
     assert one.take_place(), "there was none"
+
+
+def test_what_was_turned_away_during_a_claim_goes_before_what_comes_later() -> None:
+    """The claim may not have seen it: it looked before that was stored."""
+    one = paced(succeed, SLOW)
+    assert one.take_places(8) == 2
+    assert not one.take_place(), "a claim is under way: it is stored"
+    one.return_places(1)
+    assert not one.take_place(), "the token is for what was turned away"
+    assert one.take_places(8) == 1
