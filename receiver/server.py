@@ -8,7 +8,6 @@ import gc
 import os
 import signal
 import socket
-import sys
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -131,14 +130,12 @@ def _use_few_arenas() -> None:
 
 
 def _tune_interpreter() -> None:
-    """Settle the garbage collector, and let the store's thread have the interpreter sooner.
+    """Settle the garbage collector.
 
     What was loaded at start stays for good: a full collection over its 200,000 objects stops
     the loop for tens of milliseconds, and the default threshold asks for one every few hundred
-    requests. And by default a thread waits 5 ms for the interpreter lock, longer than all the
-    requests in flight take: loop and writer would work by turns, never at the same time.
+    requests.
     """
-    sys.setswitchinterval(0.0005)
     gc.collect()
     gc.freeze()
     gc.set_threshold(20_000, 20, 50)

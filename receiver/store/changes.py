@@ -90,16 +90,24 @@ def _insert_replayed(
     now_ms: int,
     next_number: Callable[[], int],
 ) -> None:
+    keyless: list[tuple[object, ...]] = []
     for event_id, made in deliveries:
         for new in made:
-            steps_aside = new.steps_aside and new.key is not None
+            number = next_number()
+            if not new.key:
+                keyless.append(
+                    (number, event_id, new.kind, new.name, new.max_attempts, new.message_id)
+                )
+                continue
             db.execute(
                 queries["insert_replayed_delivery"],
-                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, next_number(),
-                 new.kind, new.message_id, steps_aside),
+                (new.name, new.max_attempts, new.key, now_ms, replay_id, event_id, number,
+                 new.kind, new.message_id, new.steps_aside),
             )  # fmt: skip
-            if steps_aside:
+            if new.steps_aside:
                 db.execute(queries["pass_turn_of_key"], (new.name, new.key, now_ms))
+    if keyless:
+        db.execute(queries["insert_replayed_deliveries"], (replay_id, now_ms, json.dumps(keyless)))
 
 
 def retry(

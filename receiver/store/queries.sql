@@ -458,18 +458,30 @@ INSERT INTO deliveries (
     message_id, steps_aside, waits_for_key
 )
 SELECT
-    ?7, seq, ?8, ?1, 'pending', 1, ?2, nullif(?3, ''), ?4, ?4, ?5, ?9, ?10,
-    coalesce(?3, '') <> '' AND EXISTS (
+    ?7, seq, ?8, ?1, 'pending', 1, ?2, ?3, ?4, ?4, ?5, ?9, ?10,
+    EXISTS (
         SELECT 1
         FROM deliveries
         WHERE
             name = ?1
             AND key = ?3
-            AND key IS NOT NULL
             AND state IN ('pending', 'running', 'retrying', 'held')
     )
 FROM events
 WHERE id = ?6
+
+-- name: insert_replayed_deliveries
+-- Those without a key, all at once: each statement lets go of the interpreter lock and waits for
+-- it, and meanwhile no other process can write.
+INSERT INTO deliveries (
+    id, event_seq, kind, name, state, priority, max_attempts, due_at, created_at, replay_id,
+    message_id
+)
+SELECT
+    made.value ->> 0, events.seq, made.value ->> 2, made.value ->> 3, 'pending', 1,
+    made.value ->> 4, ?2, ?2, ?1, made.value ->> 5
+FROM json_each(?3) AS made
+CROSS JOIN events ON events.id = made.value ->> 1
 
 -- name: retry_by_hand
 -- The schedule starts anew: the attempts so far stay counted, and are forgiven. So does its age.

@@ -7,6 +7,7 @@ Under load a commit, and its one fsync, is so shared by every request then in fl
 import asyncio
 import contextlib
 import queue
+import sys
 import threading
 from collections.abc import Callable, Sequence
 from typing import Protocol
@@ -15,6 +16,11 @@ from receiver.errors import StoreUnavailable
 
 MAX_BATCH = 1000
 """How many operations one transaction takes at most, so that no caller waits for a long one."""
+
+SWITCH_SECONDS = 0.0005
+"""How long a thread waits for the interpreter lock before it asks for it. By default it is 5 ms,
+longer than all the requests in flight take: loop and writer would work by turns, never at the same
+time. And while the writer waits inside a transaction, no other process can write."""
 
 
 class Operation(Protocol):
@@ -43,6 +49,7 @@ class GroupWriter:
     def start(self) -> None:
         """Start the thread; operations come from the running loop from now on."""
         self._loop = asyncio.get_running_loop()
+        sys.setswitchinterval(SWITCH_SECONDS)
         self._thread.start()
 
     def put(self, operation: Operation) -> None:

@@ -16,7 +16,16 @@ from receiver.store.opening import connect_writer
 from receiver.store.queries import Queries
 from receiver.store.sqlite import SqliteStore
 
-SMALL_TABLES = {"json_each", "wanted", "CONSTANT", "workers", "replays", "rejections", "lanes"}
+SMALL_TABLES = {
+    "json_each",
+    "made",
+    "wanted",
+    "CONSTANT",
+    "workers",
+    "replays",
+    "rejections",
+    "lanes",
+}
 """What a statement may read whole: its parameters, or tables that stay small."""
 
 WHOLE_TABLES = {
