@@ -19,13 +19,14 @@ from receiver.model import Delivery, Event, Message, State
 from receiver.pytest_plugin.sandbox import ServedSandbox
 from receiver.pytest_plugin.serving import serving
 from receiver.samples import Places, make_sample
-from receiver.settings import Settings, load_settings
-from receiver.settings.load import CONFIG_FILE
-from receiver.settings.model import (
+from receiver.settings import (
+    CONFIG_FILE,
     ChannelSettings,
     ClaribiSettings,
+    Settings,
     SourceSettings,
     StoreSettings,
+    load_settings,
 )
 from receiver.settings.values import Secret
 from receiver.sources import build_sources

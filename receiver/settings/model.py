@@ -21,12 +21,10 @@ from pydantic import (
 
 from receiver.durations import parse_duration
 from receiver.errors import ConfigError
-from receiver.model import Severity
 from receiver.retry import RetryOptions, RetryPolicy
+from receiver.settings.channels import ChannelSettings
 from receiver.settings.checks import (
     cross_check,
-    parse_cel,
-    parse_template,
     valid_dedupe,
     valid_locator,
 )
@@ -34,31 +32,29 @@ from receiver.settings.problems import Problem, dotted, from_validation
 from receiver.settings.retrying import (
     DEFAULT_SCHEDULE,
     BackoffSettings,
-    Errors,
     Jitter,
     Schedule,
     retry_options,
 )
+from receiver.settings.routes import RouteSettings
 from receiver.settings.section import Section
 from receiver.settings.values import (
+    Count,
     Duration,
     PositiveDuration,
     RateValue,
     Secret,
     SecretValue,
     Surroundings,
-    TargetUrl,
+    Text,
+    Texts,
     one_or_many,
 )
 
 SchemeName = Literal["standard", "claribi", "github", "stripe", "slack", "shopify", "hmac", "none"]
 MIN_SECRET_BYTES = 16
 
-Text = Annotated[str, StringConstraints(min_length=1)]
-Texts = Annotated[tuple[Text, ...], BeforeValidator(one_or_many)]
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-Count = Annotated[int, Field(ge=1)]
-Template = Annotated[str, AfterValidator(parse_template)]
 
 
 def _long_enough(secret: Secret) -> Secret:
@@ -264,65 +260,6 @@ class ClaribiSettings(Section):
     """How the key is sent: "x-api-key", "api-key" or "bearer" (Authorization), "header:NAME"."""
     timeout: PositiveDuration = parse_duration("30s")
     """How long one call may take."""
-
-
-class ChannelSettings(Section):
-    """A named set of targets that handlers and routes speak to."""
-
-    urls: Annotated[
-        tuple[TargetUrl, ...],
-        BeforeValidator(one_or_many),
-        Field(min_length=1),
-    ]
-    """The targets: Apprise URLs, "file://PATH" to append to a file, or references to these."""
-    rate: RateValue | None = None
-    """Messages sent to each target at most, such as "1/s" or "30/m burst 5"; unset is no limit."""
-    concurrency: Count = 1
-    """Messages sent to each target at the same time; with 1 they go out in order."""
-    circuit_failures: Annotated[int, Field(ge=0)] = 5
-    """Failures in a row after which a target is left alone for a while; 0 is never."""
-    circuit_pause: PositiveDuration = parse_duration("30s")
-    """How long at first; each failed try after it doubles the wait, up to 10 minutes."""
-    timeout: PositiveDuration = parse_duration("20s")
-    """How long sending one message may take."""
-    attempts: Count = 8
-    """Attempts to send a message to a target before its delivery is dead."""
-    schedule: Schedule = DEFAULT_SCHEDULE
-    """Waits between the attempts; the last one repeats."""
-    backoff: BackoffSettings | None = None
-    """Waits that grow, instead of the schedule."""
-    jitter: Jitter = RetryPolicy.jitter
-    """How far a wait may be from that, as a fraction of it: 0 is exact, 1 from none to double."""
-    max_age: PositiveDuration | None = None
-    """How long after a message was made it may be sent again; unset is no limit."""
-    final: Errors = ()
-    """HTTP statuses and error classes after which a message is dead at once."""
-    retry_on: Errors = ()
-    """HTTP statuses and error classes that are tried again although they are permanent."""
-
-    @property
-    def retry(self) -> RetryOptions:
-        """The policy of the messages to this channel's targets."""
-        return retry_options(self, final=self.final, retry_on=self.retry_on)
-
-
-class RouteSettings(Section):
-    """A rule that sends a message about matching events, without a handler."""
-
-    match: Text = "*"
-    """The event types it is for, such as "billing.*"."""
-    source: str | None = None
-    """The only source it is for; unset is every source."""
-    when: Annotated[str, AfterValidator(parse_cel)] | None = None
-    """A CEL condition on the event, such as "event.data.remaining < 100"."""
-    notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)]
-    """The channels that get the message."""
-    severity: Severity = Severity.INFO
-    """The message's severity: "info", "success", "warning" or "critical"."""
-    title: Template | None = None
-    """The message's title, a Jinja template; unset is the event's type."""
-    body: Template | None = None
-    """The message's body, a Jinja template; unset is a listing of the event's data."""
 
 
 class RejectionsSettings(Section):

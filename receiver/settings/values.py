@@ -7,7 +7,15 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
 
-from pydantic import BeforeValidator, PlainSerializer, PlainValidator, SecretStr, ValidationInfo
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PlainSerializer,
+    PlainValidator,
+    SecretStr,
+    StringConstraints,
+    ValidationInfo,
+)
 
 from receiver.durations import format_duration, parse_duration
 from receiver.rate import Rate, parse_rate
@@ -132,6 +140,10 @@ def _resolve_target(value: Any, info: ValidationInfo) -> Secret:
         return Secret(value)
     return resolve_secret(value, info)
 
+
+Text = Annotated[str, StringConstraints(min_length=1)]
+Texts = Annotated[tuple[Text, ...], BeforeValidator(one_or_many)]
+Count = Annotated[int, Field(ge=1)]
 
 SecretValue = Annotated[Secret, PlainValidator(resolve_secret), PlainSerializer(str)]
 """A secret, by reference or literal."""
