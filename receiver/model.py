@@ -1,7 +1,7 @@
 """The words of clarihook as types: events, deliveries, attempts, messages and their states."""
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from enum import StrEnum
@@ -184,6 +184,19 @@ class Message:
     severity: Severity = Severity.INFO
     format: MessageFormat = "text"
     attachments: tuple["Attachment", ...] = ()
+    bodies: Mapping[MessageFormat, str] = field(default_factory=dict, hash=False)
+    """The same said in other formats than `format`: each target takes what suits its service."""
+
+    def body_in(self, *formats: MessageFormat) -> tuple[str, MessageFormat]:
+        """The body in the first of these formats that there is, and which it is; else `body`.
+
+        >>> said = Message(channel="ops", title="Low", body="3 left", bodies={"html": "<p>3"})
+        >>> said.body_in("html", "text"), said.body_in("markdown")
+        (('<p>3', 'html'), ('3 left', 'text'))
+        """
+        renderings = {**self.bodies, self.format: self.body}
+        chosen = next((each for each in formats if each in renderings), self.format)
+        return renderings[chosen], chosen
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -21,6 +21,7 @@ from receiver.cli.given import (
 )
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_error, print_json, print_line, print_table
+from receiver.cli.records import message_record
 from receiver.cli.scaffold import new
 from receiver.registry import Handler, Registry, load_handlers
 from receiver.retry import Backoff, RetryPolicy
@@ -109,11 +110,7 @@ def run(
         "reason": result.reason,
         "messages": [
             {
-                "channel": message.channel,
-                "severity": message.severity,
-                "title": message.title,
-                "body": message.body,
-                "format": message.format,
+                **message_record(message),
                 "attachments": [attachment.name for attachment in message.attachments],
             }
             for message in result.messages

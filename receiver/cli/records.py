@@ -99,6 +99,7 @@ def message_record(message: Message) -> dict[str, Any]:
         "title": message.title,
         "body": message.body,
         "format": message.format,
+        "bodies": dict(message.bodies),
     }
 
 

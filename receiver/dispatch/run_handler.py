@@ -165,7 +165,12 @@ def stage(
 
 
 def _storable(message: Message) -> Message:
-    return replace(message, title=storable(message.title), body=storable(message.body))
+    return replace(
+        message,
+        title=storable(message.title),
+        body=storable(message.body),
+        bodies={format_: storable(body) for format_, body in message.bodies.items()},
+    )
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[BaseException | None, float]:

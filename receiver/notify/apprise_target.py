@@ -37,6 +37,7 @@ class AppriseTarget:
         self._url = url
         self._where = where
         self._schema = url.partition("://")[0].lower()
+        self._asked_for = content.format_of_url(url)
         self._timeout_seconds = timeout_seconds
         self._redactor = redactor
         self._lane = Lane(name, timeout_seconds=timeout_seconds, rate=rate, concurrency=concurrency)
@@ -100,7 +101,10 @@ class AppriseTarget:
         keep_apprise_logger()
         apprise = Apprise(asset=service.asset)
         apprise.add(service)
-        ready = content.fit(content.prepare(message, self._schema), partial(_count_pieces, service))
+        ready = content.prepare(message, self._schema, self._asked_for)
+        if self._asked_for is None and self._schema in content.TOLD_MARKDOWN_SCHEMAS:
+            service.notify_format = "markdown" if ready.format == "markdown" else "text"
+        ready = content.fit(ready, partial(_count_pieces, service))
         with wire.recording(record):
             result = apprise.notify(
                 body=ready.body,

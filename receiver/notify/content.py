@@ -39,6 +39,22 @@ EXACT_SCHEMAS = frozenset(
         "file",
     }
 )
+# Services that show Markdown; Apprise turns it into each one's own markup.
+MARKDOWN_SCHEMAS = frozenset({
+    "slack", "discord", "guilded", "workflow", "workflows", "mmost", "mmosts", "rocket",
+    "rockets", "matrix", "matrixs", "ntfy", "ntfys", "tgram", "zulip", "gchat", "webex",
+    "wxteams", "gotify", "gotifys", "cliq", "zcliq", "zohocliq", "twist", "goalert",
+    "goalerts", "ilert", "incidentio", "squadcast", "dingtalk", "feishu", "lark", "reddit",
+    "github",
+})  # fmt: skip
+# Of these, the ones to whose plugins Markdown is text unless they are told otherwise.
+TOLD_MARKDOWN_SCHEMAS = frozenset(
+    {"mmost", "mmosts", "ntfy", "ntfys", "zulip", "gotify", "gotifys"}
+)
+MAIL_SCHEMAS = frozenset({
+    "mailto", "mailtos", "acs", "azure", "brevo", "groundmail", "mailersend", "mailgun",
+    "o365", "postmark", "resend", "sendgrid", "sendpulse", "ses", "smtp2go", "sparkpost",
+})  # fmt: skip
 NOTIFY_TYPES = {
     Severity.INFO: "info",
     Severity.SUCCESS: "success",
@@ -48,6 +64,7 @@ NOTIFY_TYPES = {
 """Apprise's word for each severity: it picks the colour and the icon."""
 
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
+_URL_FORMAT = re.compile(r"[?&]format=(text|markdown|html)(?=&|$)", re.IGNORECASE)
 _ZERO_WIDTH_SPACE = "\u200b"
 # Lone surrogates too: no encoding can hold them, so no service could be sent them.
 _CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
@@ -70,20 +87,51 @@ class Content:
     format: MessageFormat
 
 
-def prepare(message: Message, schema: str) -> Content:
+def wanted_formats(
+    schema: str, asked_for: MessageFormat | None = None
+) -> tuple[MessageFormat, ...]:
+    """The formats that suit the service of that URL scheme, the best first.
+
+    `asked_for` is the one that the URL itself names (`?format=text`).
+
+    >>> wanted_formats("mailto"), wanted_formats("twilio")
+    (('html', 'text', 'markdown'), ('text', 'markdown', 'html'))
+    """
+    formats: tuple[MessageFormat, ...] = ("text", "markdown", "html")
+    if schema in MAIL_SCHEMAS:
+        formats = ("html", "text", "markdown")
+    elif schema in MARKDOWN_SCHEMAS:
+        formats = ("markdown", "text", "html")
+    return formats if asked_for is None else (asked_for, *formats)
+
+
+def format_of_url(url: str) -> MessageFormat | None:
+    """The format that a target's URL names; None if it leaves the choice to us.
+
+    >>> format_of_url("slack://a/b/c/#ops?format=text"), format_of_url("json://example.com")
+    ('text', None)
+    """
+    found = _URL_FORMAT.search(url)
+    formats: dict[str, MessageFormat] = {"text": "text", "markdown": "markdown", "html": "html"}
+    return None if found is None else formats[found[1].lower()]
+
+
+def prepare(message: Message, schema: str, asked_for: MessageFormat | None = None) -> Content:
     """The message's title and body, harmless in the markup of the service of that URL scheme.
 
+    Of a message in several formats the one that suits the service best: see `wanted_formats`.
     Plain text keeps every visible character; a zero-width space takes the life out of
     mentions, tags and links. In Markdown and HTML, which only our own templates write, just the
     mentions are taken out.
     """
-    defuse = _defuser(schema, message.format)
+    body, format_ = message.body_in(*wanted_formats(schema, asked_for))
+    defuse = _defuser(schema, format_)
     title = defuse(_TITLE_BREAKS.sub(" ", message.title).strip())[:MAX_TITLE_CHARS]
-    body = defuse(_CONTROLS.sub("", message.body.replace("\r\n", "\n").replace("\r", "\n")))
+    body = defuse(_CONTROLS.sub("", body.replace("\r\n", "\n").replace("\r", "\n")))
     if not body.strip():
         # Apprise refuses an empty body, even below a title.
         title, body = "", title or EMPTY_BODY
-    return Content(title, body, message.format)
+    return Content(title, body, format_)
 
 
 def fit(content: Content, count_pieces: Callable[[Content], int]) -> Content:

@@ -88,13 +88,14 @@ class FileTarget:
 
 
 def _line(message: Message, now: datetime) -> bytes:
+    body, format_ = message.body_in("text")
     record = {
         "sent_at": now.isoformat(timespec="milliseconds"),
         "channel": message.channel,
         "severity": message.severity.value,
-        "format": message.format,
+        "format": format_,
         "title": message.title,
-        "body": message.body,
+        "body": body,
         "attachments": [
             {"name": file.name, "content_type": file.content_type, "bytes": len(file.content)}
             for file in message.attachments

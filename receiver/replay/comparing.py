@@ -21,6 +21,8 @@ class Change:
     def lines(self) -> list[str]:
         """As a diff: `- ` was said then, `+ ` would be said now, two blanks are the same."""
         then, now = _lines(self.then), _lines(self.now)
+        if then == now:  # so it is the same message in another format that differs
+            then, now = _other_lines(self.then), _other_lines(self.now)
         diff = difflib.unified_diff(then, now, n=1, lineterm="")
         return [f"{line[0]} {line[1:]}" for line in list(diff)[2:] if not line.startswith("@@")]
 
@@ -62,6 +64,7 @@ def comparable(message: Message) -> Message:
         body=message.body,
         severity=message.severity,
         format=message.format,
+        bodies=message.bodies,
     )
 
 
@@ -71,3 +74,12 @@ def _lines(message: Message | None) -> list[str]:
     form = "" if message.format == "text" else f", {message.format}"
     head = f"to {message.channel}, {message.severity}{form}: {message.title}"
     return [head, *(message.body.splitlines() if message.body != message.title else ())]
+
+
+def _other_lines(message: Message | None) -> list[str]:
+    bodies = {} if message is None else message.bodies
+    return [
+        line
+        for format_ in sorted(bodies)
+        for line in (f"{format_}:", *bodies[format_].splitlines())
+    ]

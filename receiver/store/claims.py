@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Collection, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from receiver.model import (
@@ -100,16 +101,24 @@ def event_from_row(row: Sequence[Any], duplicates: int = 0) -> Event:
 def _message(
     db: "sqlite3.Connection", queries: Queries, message_id: int, row: Sequence[Any]
 ) -> Message:
-    channel, title, body, severity, format_ = row
     attachments = db.execute(queries["attachments_of"], (message_id,)).fetchall()
+    return replace(
+        message_from_row(row),
+        attachments=tuple(
+            Attachment(name=name, content_type=content_type, content=content)
+            for name, content_type, content in attachments
+        ),
+    )
+
+
+def message_from_row(row: Sequence[Any]) -> Message:
+    """A message, without its files, from `channel, title, body, severity, format, bodies`."""
+    channel, title, body, severity, format_, bodies = row
     return Message(
         channel=channel,
         title=title,
         body=body,
         severity=Severity(severity),
         format=format_,
-        attachments=tuple(
-            Attachment(name=name, content_type=content_type, content=content)
-            for name, content_type, content in attachments
-        ),
+        bodies={} if bodies is None else json.loads(bodies),
     )

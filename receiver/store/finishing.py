@@ -1,5 +1,6 @@
 """Ends attempts that need more than a plain success: failures, staged messages, kept values."""
 
+import json
 import time
 from collections.abc import Callable
 
@@ -87,7 +88,8 @@ class Finisher:
         message_id = self._db.execute(
             self._q["insert_message"],
             (delivery_id, message.channel, message.title, message.body,
-             message.severity.value, message.format),
+             message.severity.value, message.format,
+             json.dumps(dict(message.bodies)) if message.bodies else None),
         ).lastrowid  # fmt: skip
         assert message_id is not None, "an insert has a row id"
         for position, attachment in enumerate(message.attachments):

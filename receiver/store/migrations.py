@@ -336,3 +336,9 @@ CREATE INDEX deliveries_aside ON deliveries (name, key, due_at, id)
     WHERE state = 'retrying' AND waits_for_key = 2;
 """,
     )
+
+
+@migrations(name="0008_messages_in_several_formats")
+def _0008(db: Database) -> None:
+    # bodies: the body in other formats than `format`, as JSON: {"markdown": "…", "html": "…"}.
+    _run(db, "ALTER TABLE messages ADD COLUMN bodies TEXT")

@@ -248,7 +248,8 @@ SELECT
     messages.title,
     messages.body,
     messages.severity,
-    messages.format
+    messages.format,
+    messages.bodies
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 LEFT JOIN messages ON messages.id = deliveries.message_id
@@ -305,8 +306,8 @@ LEFT JOIN replays ON replays.id = deliveries.replay_id
 WHERE deliveries.id = ? AND coalesce(replays.is_quiet, 0) = 0
 
 -- name: insert_message
-INSERT INTO messages (delivery_id, channel, title, body, severity, format)
-VALUES (?, ?, ?, ?, ?, ?)
+INSERT INTO messages (delivery_id, channel, title, body, severity, format, bodies)
+VALUES (?, ?, ?, ?, ?, ?, ?)
 
 -- name: insert_attachment
 INSERT INTO attachments (message_id, position, name, content_type, content)

@@ -17,7 +17,6 @@ from receiver.model import (
     EventId,
     Message,
     Outcome,
-    Severity,
     State,
     from_ms,
 )
@@ -31,7 +30,7 @@ from receiver.store.base import (
     Replay,
     SaidMessage,
 )
-from receiver.store.claims import event_from_row
+from receiver.store.claims import event_from_row, message_from_row
 from receiver.store.driver import sqlite3
 from receiver.store.ids import FIRST, LAST, first_id_at
 from receiver.store.queries import Queries
@@ -205,14 +204,8 @@ class SqliteReads:
 
     async def message(self, message_id: int) -> Message | None:
         """See `Store.message`."""
-        for channel, title, body, severity, format_ in await self._rows("message", (message_id,)):
-            return Message(
-                channel=channel,
-                title=title,
-                body=body,
-                severity=Severity(severity),
-                format=format_,
-            )
+        for row in await self._rows("message", (message_id,)):
+            return message_from_row(row)
         return None
 
     async def find_replay(self, replay_id: int) -> Replay | None:

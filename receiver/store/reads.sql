@@ -294,7 +294,7 @@ WHERE delivery_id = ?
 ORDER BY number
 
 -- name: message
-SELECT channel, title, body, severity, format
+SELECT channel, title, body, severity, format, bodies
 FROM messages
 WHERE id = ?
 

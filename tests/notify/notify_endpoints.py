@@ -5,7 +5,7 @@ import gzip
 import socket
 import struct
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
@@ -168,6 +168,7 @@ def say(
     severity: Severity = Severity.WARNING,
     format: MessageFormat = "text",  # noqa: A002
     attachments: tuple[Attachment, ...] = (),
+    bodies: Mapping[MessageFormat, str] | None = None,
 ) -> Message:
     return Message(
         channel="ops",
@@ -176,6 +177,7 @@ def say(
         severity=severity,
         format=format,
         attachments=attachments,
+        bodies=bodies or {},
     )
 
 

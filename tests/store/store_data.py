@@ -39,6 +39,7 @@ MESSAGE = Message(
     severity=Severity.CRITICAL,
     format="html",
     attachments=(FILE,),
+    bodies={"text": "why ✗", "markdown": "**why**"},
 )
 
 _counter = itertools.count()
