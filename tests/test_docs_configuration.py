@@ -26,7 +26,7 @@ def settings_of(model: type[Section], prefix: str = "") -> Iterator[tuple[str, t
             parts = [part for part in (prefix + name, PLACEHOLDERS.get(name, "")) if part]
             yield from settings_of(section, ".".join(parts) + ".")
         elif name != "home":
-            yield prefix + name, model, name
+            yield prefix + (field.alias or name), model, name
 
 
 def shown_default(model: type[Section], name: str) -> str:
@@ -35,7 +35,8 @@ def shown_default(model: type[Section], name: str) -> str:
         return "required"
     value: Any = field.get_default()
     assert value is not PydanticUndefined
-    plain = model.model_construct(**{name: value}).model_dump(mode="json", include={name})[name]
+    key = field.alias or name
+    plain = model.model_construct(**{key: value}).model_dump(mode="json", include={name})[key]
     if name == "url":
         plain = value.get_secret_value()
     return "unset" if plain is None else f"`{json.dumps(plain)}`"

@@ -103,6 +103,8 @@ def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
     settings = verdict.settings
     return {
         "number": verdict.number,
+        "name": settings.name,
+        "continue": settings.goes_on,
         "match": settings.match,
         "source": settings.source,
         "when": settings.when,
@@ -130,10 +132,11 @@ def _print(document: dict[str, Any]) -> None:
         print_line("routes: none in the settings")
     for row in document["routes"]:
         when = f" when {row['when']}" if row["when"] else ""
+        label = row["name"] or row["number"]
         if not row["takes"]:
-            print_line(f"route {row['number']}: {row['match']}{when}: no, {row['why_not']}", "dim")
+            print_line(f"route {label}: {row['match']}{when}: no, {row['why_not']}", "dim")
             continue
-        print_line(f"route {row['number']}: {row['match']}{when}: yes", "green")
+        print_line(f"route {label}: {row['match']}{when}: yes", "green")
         for note in row["notes"]:
             print_line(f"  note: {note}", "yellow")
         for message in row["messages"]:

@@ -23,6 +23,10 @@ class RouteSettings(Protocol):
     """The part of the settings' route that is needed here."""
 
     @property
+    def name(self) -> str | None: ...
+    @property
+    def goes_on(self) -> bool: ...
+    @property
     def match(self) -> str: ...
     @property
     def source(self) -> str | None: ...
@@ -56,10 +60,20 @@ class Verdict:
     refusal: str | None = None
     """Why it says nothing; None if it speaks."""
     is_for_event: bool = True
-    """Whether the event is of its types and its source."""
+    """Whether the event is of its types and its source, and no earlier route ended the list."""
     messages: tuple[Message, ...] = ()
     notes: tuple[str, ...] = ()
     """What it says otherwise than it should, and why."""
+
+    @property
+    def label(self) -> str:
+        """What people call the route: its name, or else its number."""
+        return self.settings.name or str(self.number)
+
+    @property
+    def ends_list(self) -> bool:
+        """Whether no later route is looked at: it has matched and does not continue."""
+        return self.refusal is None and not self.settings.goes_on
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,7 +87,9 @@ class _Route:
 
 
 class RouteTable:
-    """All routes of the settings, compiled once. Every matching route speaks."""
+    """All routes of the settings, compiled once. Every matching route speaks, up to one that has
+    matched and does not `continue`.
+    """
 
     def __init__(self, routes: Sequence[RouteSettings]) -> None:
         self._routes = tuple(_compile(number, each) for number, each in enumerate(routes, 1))
@@ -90,23 +106,31 @@ class RouteTable:
             if _is_for(route, event.source, event.type):
                 verdict = _judge(route, event)
                 said = verdict.notes if verdict.refusal is None else (verdict.refusal,)
-                notes += [f"route {verdict.number}: {note}" for note in said]
+                notes += [f"route {verdict.label}: {note}" for note in said]
                 messages += verdict.messages
+                if verdict.ends_list:
+                    break
         return Routed(tuple(messages), tuple(notes))
 
     def explain(self, event: Event) -> tuple[Verdict, ...]:
         """What each route says of an event, or why it says nothing: `route`, rule by rule."""
-        return tuple(
-            _judge(route, event)
-            if (elsewhere := _why_not_for(route, event)) is None
-            else Verdict(
-                number=route.number,
-                settings=route.settings,
-                refusal=elsewhere,
-                is_for_event=False,
-            )
-            for route in self._routes
-        )
+        verdicts: list[Verdict] = []
+        ended: str | None = None
+        for route in self._routes:
+            passed_over = ended or _why_not_for(route, event)
+            if passed_over is None:
+                verdict = _judge(route, event)
+                if verdict.ends_list:
+                    ended = f"route {verdict.label} ended the list (continue = false)"
+            else:
+                verdict = Verdict(
+                    number=route.number,
+                    settings=route.settings,
+                    refusal=passed_over,
+                    is_for_event=False,
+                )
+            verdicts.append(verdict)
+        return tuple(verdicts)
 
 
 def _compile(number: int, settings: RouteSettings) -> _Route:

@@ -5,7 +5,7 @@ settings are wrong: a user gets every fault in one go.
 """
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from ipaddress import ip_address
 from typing import Any
 
@@ -81,8 +81,11 @@ def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
         yield from check_retries(("channels", name), _table(channels, name))
     yield from check_retries(("dispatch",), _table(data, "dispatch"))
     routes = data.get("routes")
-    for index, route in enumerate(routes if isinstance(routes, list | tuple) else []):
+    if not isinstance(routes, list | tuple):
+        routes = ()
+    for index, route in enumerate(routes):
         if isinstance(route, Mapping):
+            yield from _check_route_name(index, routes)
             yield from _check_route(("routes", index), route, sources, channels)
     yield from _check_claribi(_table(data, "claribi"))
 
@@ -133,6 +136,13 @@ def _check_route(
             hint = name_hint(channel, channels)
             text = f'there is no channel "{channel}"; {hint}'
             yield Problem((*path, "notify", index), text)
+
+
+def _check_route_name(index: int, routes: Sequence[Any]) -> Iterator[Problem]:
+    name = routes[index].get("name")
+    before = (each.get("name") for each in routes[:index] if isinstance(each, Mapping))
+    if isinstance(name, str) and name in before:
+        yield Problem(("routes", index, "name"), f'is the name of an earlier route: "{name}"')
 
 
 def _check_claribi(claribi: Mapping[str, Any]) -> Iterator[Problem]:

@@ -100,7 +100,9 @@ def known_keys(model: type[BaseModel], path: KeyPath) -> list[str]:
         annotation = _step(_plain(annotation), part)
     annotation = _plain(annotation)
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [name for name in annotation.model_fields if name != "home"]
+        return [
+            field.alias or name for name, field in annotation.model_fields.items() if name != "home"
+        ]
     return []
 
 

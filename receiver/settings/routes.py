@@ -1,5 +1,6 @@
 """The settings of a route. The words under a setting are what docs/configuration.md says."""
 
+import re
 from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -12,15 +13,26 @@ from receiver.settings.values import Text, one_or_many
 Template = Annotated[str, AfterValidator(parse_template)]
 
 
+def _route_name(name: str) -> str:
+    # A letter first: a route without a name goes by its number.
+    if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name, re.ASCII):
+        raise ValueError("is no name; use a-z, 0-9, - and _, at most 64, a letter first")
+    return name
+
+
 class RouteSettings(Section):
     """A rule that sends a message about matching events, without a handler."""
 
+    name: Annotated[str, AfterValidator(_route_name)] | None = None
+    """What explanations and notes call it, such as "low-credits"; unset is its number."""
     match: Text = "*"
     """The event types it is for, such as "billing.*"."""
     source: str | None = None
     """The only source it is for; unset is every source."""
     when: Annotated[str, AfterValidator(parse_cel)] | None = None
     """A CEL condition on the event, such as "event.data.remaining < 100"."""
+    goes_on: bool = Field(default=True, alias="continue")
+    """Whether later routes are looked at once this one has matched; false ends the list."""
     notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)]
     """The channels that get the message."""
     severity: Severity = Severity.INFO

@@ -49,6 +49,29 @@ def test_a_route_that_says_nothing_says_why(body: bytes, note: str) -> None:
     assert routed.notes[0].startswith(note)
 
 
+def test_a_route_that_does_not_continue_ends_the_list_once_it_has_matched() -> None:
+    """The condition has to hold too: a route that says nothing ends nothing."""
+    table = RouteTable(
+        [
+            RouteSettings(
+                name="nearly-none",
+                when="event.data.remaining < 10",
+                notify=("oncall",),
+                **{"continue": False},
+            ),
+            RouteSettings(match="billing.*", notify=("ops",)),
+        ]
+    )
+    for remaining, channels, why in ((5, ["oncall"], True), (50, ["ops"], False)):
+        one = event(b'{"data": {"remaining": %d}}' % remaining)
+        assert [message.channel for message in table.route(one).messages] == channels
+        ended = "route nearly-none ended the list (continue = false)"
+        assert (table.explain(one)[1].refusal == ended) is why
+    assert table.route(event(b'{"data": {"remaining": 50}}')).notes == (
+        "route nearly-none: `when` is false",
+    )
+
+
 SOURCES = ["claribi", "github"]
 TYPES = ["billing.credits_low", "billing.paid", "report.generated"]
 ROUTE = st.builds(
@@ -56,6 +79,7 @@ ROUTE = st.builds(
     match=st.sampled_from(["*", "billing.*", "report.generated", "nothing"]),
     source=st.sampled_from([None, *SOURCES]),
     when=st.sampled_from([None, "event.data.remaining < 100", "source == 'github'", "1"]),
+    **{"continue": st.booleans()},
     notify=st.lists(st.sampled_from(["ops", "finance"]), min_size=1, unique=True).map(tuple),
     title=st.sampled_from([None, "{{ event.data.remaining }} left", "{{ event.missing.deep }}"]),
 )
@@ -79,7 +103,7 @@ def test_what_is_explained_is_what_is_said(
     assert tuple(m for verdict in verdicts for m in verdict.messages) == routed.messages
     assert table.matches(source, kind) == any(verdict.is_for_event for verdict in verdicts)
     said = [
-        f"route {verdict.number}: {note}"
+        f"route {verdict.label}: {note}"
         for verdict in verdicts
         if verdict.is_for_event
         for note in ([verdict.refusal] if verdict.refusal else verdict.notes)
