@@ -18,6 +18,7 @@ from receiver.dispatch.dead import tell_of_dead
 from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.policies import NOTHING_SET, HandlerPolicies
+from receiver.dispatch.releasing import Releaser
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
@@ -30,6 +31,7 @@ from receiver.errors import ConfigError
 from receiver.housekeeping import keep_house
 from receiver.model import Event, NewDelivery, is_stand_in
 from receiver.notify import Notifier, channel_spec, routes
+from receiver.notify.outbox import Outbox, channel_rules
 from receiver.notify.routes import RouteTable
 from receiver.rate import Pace
 from receiver.registry import Handler, Registry, load_handlers
@@ -112,6 +114,7 @@ class Engine:
         self._warm_up: asyncio.Task[None] | None = None
         self._house: asyncio.Task[None] | None = None
         self._replays: asyncio.Task[None] | None = None
+        self._releases: asyncio.Task[None] | None = None
         self._watches: list[asyncio.Task[None]] = []
         self._threads = HandlerThreads(settings.dispatch.threads)
         self._watchdog = Watchdog(registry.handlers)
@@ -124,6 +127,10 @@ class Engine:
         self.policies = HandlerPolicies(
             default=settings.dispatch.retry.over(RetryPolicy()),
             sources={name: source.retry for name, source in settings.sources.items()},
+        )
+        self.outbox = Outbox(
+            self._target_deliveries,
+            {name: channel_rules(channel) for name, channel in settings.channels.items()},
         )
         table = RouteTable(settings.routes)
         self.dispatcher = Dispatcher(
@@ -172,6 +179,8 @@ class Engine:
             self._watchdog.start()
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
+            releaser = Releaser(self.store, self.outbox, self.dispatcher.expect)
+            self._releases = asyncio.create_task(releaser.run(), name="releases")
             self._replays = asyncio.create_task(
                 take_over_abandoned(self.store, self.replayer()), name="abandoned-replays"
             )
@@ -217,7 +226,7 @@ class Engine:
         if drain_seconds is None:
             drain_seconds = self.settings.server.drain_timeout.total_seconds()
         drain_seconds = max(0.0, drain_seconds)
-        for task in (self._house, self._warm_up, self._replays, *self._watches):
+        for task in (self._house, self._warm_up, self._replays, self._releases, *self._watches):
             if task is not None:
                 task.cancel()
                 await asyncio.gather(task, return_exceptions=True)
@@ -275,7 +284,7 @@ class Engine:
         lanes = [self._handler_lane(handler) for handler in self.registry.handlers]
         runner = RoutesRunner(
             table=table,
-            target_deliveries=self._target_deliveries,
+            outbox=self.outbox,
             rules=self._rules(),
         )
         lanes.append(Lane(routes.NAME, runner, self.settings.dispatch.concurrency))
@@ -288,7 +297,7 @@ class Engine:
         runner = HandlerRunner(
             handler=handler,
             resources=self.resources,
-            target_deliveries=self._target_deliveries,
+            outbox=self.outbox,
             rules=self._rules(handler.retry),
             timeout_seconds=handler.timeout_seconds or dispatch.timeout.total_seconds(),
             threads=self._threads,

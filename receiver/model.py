@@ -8,6 +8,8 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, NewType
 
+from receiver.holds import Hold, HoldKind, NoiseRules
+
 EventId = NewType("EventId", str)
 """`evt_` and 32 hex digits; sorts by time of arrival."""
 
@@ -41,7 +43,7 @@ class State(StrEnum):
     RETRYING = "retrying"
     """A worker claims it again once its `due_at` has come."""
     HELD = "held"
-    """Released by the silence's end, the quiet hours' end or the digest's turn."""
+    """The releaser lets it go, or merges it into a digest, once its `due_at` has come."""
     SUCCEEDED = "succeeded"
     """Nobody: final."""
     DEAD = "dead"
@@ -158,6 +160,8 @@ class NewDelivery(NamedTuple):
     """The stored message that a replay's delivery to a target sends once more."""
     steps_aside: bool = False
     """While it waits for a retry, the next of its key may run; else it holds its key back."""
+    hold: Hold | None = None
+    """What keeps a target's delivery back; None sends it at once."""
 
 
 def stand_in_name(prefix: str) -> str:
@@ -186,6 +190,9 @@ class Message:
     attachments: tuple["Attachment", ...] = ()
     bodies: Mapping[MessageFormat, str] = field(default_factory=dict, hash=False)
     """The same said in other formats than `format`: each target takes what suits its service."""
+    noise: NoiseRules | None = field(default=None, compare=False, repr=False)
+    """How a route wants it grouped and throttled; None goes by the channel's rules. It decides
+    when the message is staged, and is not stored."""
 
     def body_in(self, *formats: MessageFormat) -> tuple[str, MessageFormat]:
         """The body in the first of these formats that there is, and which it is; else `body`.
@@ -206,6 +213,13 @@ class Attachment:
     name: str
     content_type: str
     content: bytes = field(repr=False)
+
+
+class StagedMessage(NamedTuple):
+    """A message that was staged, and the deliveries that carry it to its targets."""
+
+    message: Message
+    deliveries: tuple[NewDelivery, ...]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -232,6 +246,11 @@ class Delivery:
     replay_id: int | None
     message_id: int | None
     """The stored message that a target's delivery sends; None for a handler's delivery."""
+    hold_kind: HoldKind | None = None
+    """What holds it, while it is held."""
+    hold_group: str | None = None
+    merged_into: DeliveryId | None = None
+    """The delivery of the digest in which its message went out, instead of by itself."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Text from outside, made safe to print: in a terminal, in a log line."""
+"""Text from outside, made safe to print, in a terminal or a log line, and safe to store."""
 
 import re
 
@@ -16,3 +16,13 @@ def printable(text: object) -> str:
     'a\\x1b[31mb\\nc'
     """
     return _UNPRINTABLE.sub(lambda found: ascii(found[0])[1:-1], str(text))
+
+
+def storable(text: str) -> str:
+    r"""The text without what a database can't hold: lone surrogates (a file name in an error
+    has them) and, for PostgreSQL, NUL.
+
+    >>> storable("no file caf\udce9")
+    'no file caf?'
+    """
+    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

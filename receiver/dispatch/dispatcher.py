@@ -337,7 +337,7 @@ class Dispatcher:
         if finish.state.is_final:
             self.backlog.change(-1)
         if finish.deliveries or finish.messages:
-            more = sum(len(staged.deliveries) for staged in finish.messages)
+            more = sum(new.hold is None for staged in finish.messages for new in staged.deliveries)
             self.backlog.change(len(finish.deliveries) + more)
         if finish.messages or finish.deliveries or finish.key is not None:
             self._claimer.wake()

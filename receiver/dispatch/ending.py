@@ -5,9 +5,10 @@ import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
-from receiver.model import NewDelivery, Outcome, State
+from receiver.model import NewDelivery, Outcome, StagedMessage, State
+from receiver.printable import storable
 from receiver.retry import GiveUp, RetryPolicy
-from receiver.store.base import Claim, Finish, StagedMessage
+from receiver.store.base import CancelHeld, Claim, Finish
 from receiver.traces import masked
 
 MAX_ERROR_CHARS = 2048
@@ -44,6 +45,7 @@ class Ending:
         messages: tuple[StagedMessage, ...] = (),
         values: Mapping[str, str | None] | None = None,
         deliveries: tuple[NewDelivery, ...] = (),
+        cancels: tuple[CancelHeld, ...] = (),
         status_code: int | None = None,
     ) -> Finish:
         """It did what it was for."""
@@ -59,6 +61,7 @@ class Ending:
             messages=messages,
             values=values or {},
             deliveries=deliveries,
+            cancels=cancels,
             status_code=status_code,
         )
 
@@ -189,13 +192,3 @@ class Ending:
 def _said(what: str, error: str) -> str:
     """`ValueError: no such user`, or just `KeyboardInterrupt` of one that says nothing."""
     return f"{what}: {error}" if error else what
-
-
-def storable(text: str) -> str:
-    r"""The text without what a database can't hold: lone surrogates (a file name in an error
-    has them) and, for PostgreSQL, NUL.
-
-    >>> storable("no file caf\udce9")
-    'no file caf?'
-    """
-    return text.encode("utf-8", "replace").decode().replace("\0", "\ufffd")

@@ -6,24 +6,22 @@ import functools
 import inspect
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from typing import Any
 
 from receiver.deadline import Deadline, DeadlineExceeded, Outlived
-from receiver.dispatch.ending import FINAL, Ending, RetryRules, storable
+from receiver.dispatch.ending import FINAL, Ending, RetryRules
 from receiver.dispatch.threads import Call, HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
 from receiver.errors import Reject, Retry, Skip
-from receiver.model import Message, NewDelivery, Outcome
+from receiver.model import Outcome
+from receiver.notify.outbox import Outbox
 from receiver.registry import Context, Handler, Resources, SchemaError
-from receiver.store.base import Claim, Finish, StagedMessage
+from receiver.store.base import Claim, Finish
 from receiver.traces import error_text, error_trace
 
 GRACE_SECONDS = 1.0
 """How long a run that was cancelled at its timeout may take to end."""
-
-TargetDeliveries = Callable[[str], tuple[NewDelivery, ...]]
-"""The deliveries that carry a message of this channel: one per target."""
 
 Abandon = Callable[[Claim, Finish], None]
 """Ends the attempt of a run that goes on all the same; see `Dispatcher.abandon`."""
@@ -35,7 +33,7 @@ class HandlerRunner:
 
     handler: Handler
     resources: Resources
-    target_deliveries: TargetDeliveries
+    outbox: Outbox
     rules: RetryRules
     timeout_seconds: float
     threads: HandlerThreads
@@ -74,7 +72,7 @@ class HandlerRunner:
             return self._failed(ending, error)
         return ending.succeeded(
             reason=reason,
-            messages=stage(context.staged, self.target_deliveries),
+            messages=self.outbox.stage(context.staged, claim.event),
             values=context.staged_values,
         )
 
@@ -150,27 +148,6 @@ class HandlerRunner:
                 if left_seconds <= 0:
                     return call.done()
         return True
-
-
-def stage(
-    messages: Sequence[Message], target_deliveries: TargetDeliveries
-) -> tuple[StagedMessage, ...]:
-    """What a run said, each message with one delivery per target."""
-    if not messages:
-        return ()
-    return tuple(
-        StagedMessage(_storable(message), target_deliveries(message.channel))
-        for message in messages
-    )
-
-
-def _storable(message: Message) -> Message:
-    return replace(
-        message,
-        title=storable(message.title),
-        body=storable(message.body),
-        bodies={format_: storable(body) for format_, body in message.bodies.items()},
-    )
 
 
 def _outcome(call: Callable[[], Any]) -> tuple[BaseException | None, float]:

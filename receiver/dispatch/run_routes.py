@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 
 from receiver.dispatch.ending import Ending, RetryRules
-from receiver.dispatch.run_handler import TargetDeliveries, stage
+from receiver.notify.outbox import Outbox
 from receiver.notify.routes import RouteTable
 from receiver.store.base import Claim, Finish
 
@@ -13,7 +13,7 @@ class RoutesRunner:
     """Turns an event into the messages of the settings' routes."""
 
     table: RouteTable
-    target_deliveries: TargetDeliveries
+    outbox: Outbox
     rules: RetryRules
 
     async def __call__(self, claim: Claim) -> Finish:
@@ -28,5 +28,5 @@ class RoutesRunner:
             return ending.dead("PayloadError", str(error))
         return ending.succeeded(
             reason="; ".join(routed.notes)[:2048] or None,
-            messages=stage(routed.messages, self.target_deliveries),
+            messages=self.outbox.stage(routed.messages, claim.event),
         )

@@ -6,8 +6,8 @@ from collections.abc import Collection
 import structlog
 
 from receiver.dispatch.circuit import SUCCESS, Circuit, CircuitRules, weigh
-from receiver.dispatch.ending import storable
 from receiver.notify import SendResult
+from receiver.printable import storable
 from receiver.store.base import OpenCircuit, Store
 
 log = structlog.get_logger("receiver.dispatch")

@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field
 
 from receiver.durations import parse_duration
 from receiver.retry import RetryOptions, RetryPolicy
+from receiver.settings.noise import QuietHoursSettings
 from receiver.settings.retrying import (
     DEFAULT_SCHEDULE,
     BackoffSettings,
@@ -51,6 +52,8 @@ class ChannelSettings(Section):
     """HTTP statuses and error classes after which a message is dead at once."""
     retry_on: Errors = ()
     """HTTP statuses and error classes that are tried again although they are permanent."""
+    quiet_hours: QuietHoursSettings | None = None
+    """When its messages are held until morning; unset is never."""
 
     @property
     def retry(self) -> RetryOptions:

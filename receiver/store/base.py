@@ -9,6 +9,7 @@ from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, 
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
+from receiver.holds import Hold, HoldKind
 from receiver.model import (
     Attempt,
     Delivery,
@@ -20,6 +21,7 @@ from receiver.model import (
     NewDelivery,
     NewEvent,
     Outcome,
+    StagedMessage,
     State,
 )
 
@@ -41,13 +43,6 @@ class Recorded(NamedTuple):
     """The event's number; 0 for a duplicate."""
     delivery_ids: Sequence[DeliveryId]
     """The new deliveries, in the order given; empty for a duplicate."""
-
-
-class StagedMessage(NamedTuple):
-    """A message that a handler staged, and the deliveries that carry it to its targets."""
-
-    message: Message
-    deliveries: tuple[NewDelivery, ...]
 
 
 class Finish(NamedTuple):
@@ -75,6 +70,34 @@ class Finish(NamedTuple):
     """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
     deliveries: tuple[NewDelivery, ...] = ()
     """More work on the same event, for handlers."""
+    cancels: tuple["CancelHeld", ...] = ()
+    """Held deliveries that are not to go out any more."""
+
+
+class CancelHeld(NamedTuple):
+    """Cancels what is held with this kind and group, whatever its target, and says why."""
+
+    kind: HoldKind
+    group: str
+    reason: str
+
+
+class HeldGroup(NamedTuple):
+    """What is held for one target and goes out together."""
+
+    target: str
+    kind: HoldKind
+    group: str
+    due_ms: int
+
+
+class HeldMessage(NamedTuple):
+    """A delivery that is held, with what it will send; without the message's attachments."""
+
+    delivery_id: DeliveryId
+    event: Event
+    message: Message
+    created_ms: int
 
 
 class DeadDelivery(NamedTuple):
@@ -209,6 +232,8 @@ class DeliveryFilter:
     names: Sequence[str] = ()
     """Patterns of handler and target names."""
     replay_id: int | None = None
+    merged_into: int | None = None
+    """Of the digest with this delivery, the messages that are in it."""
     ids: Sequence[int] = ()
     before: int | None = None
     after: int | None = None
@@ -371,7 +396,32 @@ class Store(Protocol):
         """
 
     async def retry(self, ids: Sequence[int], *, now_ms: int) -> list[DeliveryId]:
-        """Revive dead deliveries with a fresh schedule, make waiting ones due; those changed."""
+        """Revive dead deliveries with a fresh schedule, make waiting ones due, release held ones
+        by themselves; those changed."""
+
+    async def due_groups(self, *, now_ms: int, limit: int) -> list[HeldGroup]:
+        """What is held and should go out by now, the longest due first. Cheap: it only reads."""
+
+    async def held_messages(
+        self, group: HeldGroup, *, now_ms: int, after: int = 0, limit: int
+    ) -> list[HeldMessage]:
+        """What of a group is due, oldest first; page on by the id `after`."""
+
+    async def release_held(
+        self, group: HeldGroup, ids: Sequence[int], digest: Message | None, *, now_ms: int
+    ) -> bool:
+        """Let these deliveries of a group go out, all of them that are due: one as it is, several
+        as the `digest`, which is a message and a delivery of its own from then on.
+
+        What they leave is cancelled and points to the digest. If a throttle has no room, they are
+        held on by that instead. False, and nothing, if one of them is not held so any more.
+        """
+
+    async def hold_on(self, ids: Sequence[int], hold: Hold) -> None:
+        """Keep held deliveries back for another reason: until then, in the same group."""
+
+    async def cancel_held(self, which: CancelHeld, *, now_ms: int) -> list[DeliveryId]:
+        """Cancel what is held with a kind and group; those changed."""
 
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries that neither run nor have succeeded; those changed."""

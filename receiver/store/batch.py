@@ -268,6 +268,7 @@ def _is_plain(finish: Finish) -> bool:
         and finish.reason is None
         and not finish.messages
         and not finish.deliveries
+        and not finish.cancels
         and not finish.values
         and finish.status_code is None
     )

@@ -113,10 +113,10 @@ def _insert_replayed(
 def retry(
     db: "sqlite3.Connection", queries: Queries, ids: Sequence[int], *, now_ms: int
 ) -> list[DeliveryId]:
-    """Revive dead deliveries with a fresh schedule, make waiting ones due; those changed."""
+    """Revive dead deliveries, make waiting ones due, release held ones; those changed."""
     changed: list[DeliveryId] = []
     for delivery_id in ids:
-        for statement in ("retry_by_hand", "make_due_now"):
+        for statement in ("retry_by_hand", "make_due_now", "release_by_hand"):
             row = db.execute(queries[statement], (now_ms, delivery_id)).fetchone()
             if row is not None:
                 changed.append(DeliveryId(delivery_id))

@@ -98,19 +98,6 @@ def event_from_row(row: Sequence[Any], duplicates: int = 0) -> Event:
     )
 
 
-def _message(
-    db: "sqlite3.Connection", queries: Queries, message_id: int, row: Sequence[Any]
-) -> Message:
-    attachments = db.execute(queries["attachments_of"], (message_id,)).fetchall()
-    return replace(
-        message_from_row(row),
-        attachments=tuple(
-            Attachment(name=name, content_type=content_type, content=content)
-            for name, content_type, content in attachments
-        ),
-    )
-
-
 def message_from_row(row: Sequence[Any]) -> Message:
     """A message, without its files, from `channel, title, body, severity, format, bodies`."""
     channel, title, body, severity, format_, bodies = row
@@ -121,4 +108,17 @@ def message_from_row(row: Sequence[Any]) -> Message:
         severity=Severity(severity),
         format=format_,
         bodies={} if bodies is None else json.loads(bodies),
+    )
+
+
+def _message(
+    db: "sqlite3.Connection", queries: Queries, message_id: int, row: Sequence[Any]
+) -> Message:
+    attachments = db.execute(queries["attachments_of"], (message_id,)).fetchall()
+    return replace(
+        message_from_row(row),
+        attachments=tuple(
+            Attachment(name=name, content_type=content_type, content=content)
+            for name, content_type, content in attachments
+        ),
     )

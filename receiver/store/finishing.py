@@ -4,8 +4,9 @@ import json
 import time
 from collections.abc import Callable
 
-from receiver.model import State
-from receiver.store.base import Finish, StagedMessage
+from receiver.model import StagedMessage, State
+from receiver.store import holding
+from receiver.store.base import Finish
 from receiver.store.dead_events import DeadEvents
 from receiver.store.driver import sqlite3
 from receiver.store.queries import Queries
@@ -56,17 +57,21 @@ class Finisher:
         event_seq, name, priority, replay_id, is_quiet = self._db.execute(
             self._q["delivery_of_message"], (finish.delivery_id,)
         ).fetchone()
-        state, finalized, reason = State.PENDING, None, None
-        if is_quiet:
-            state, finalized = State.CANCELLED, now
-            reason = f"shown, not sent: replay {replay_id} runs with --no-notify"
+        for which in finish.cancels:
+            holding.cancel_held(self._db, which, now_ms=now)
         for staged in finish.messages:
             message_id = self._insert_message(finish.delivery_id, staged)
             for new in staged.deliveries:
+                if is_quiet:
+                    reason = f"shown, not sent: replay {replay_id} runs with --no-notify"
+                    place = holding.Place(State.CANCELLED, now, reason)
+                else:
+                    place = holding.place(self._db, new, now)
                 self._db.execute(
                     self._q["insert_message_delivery"],
-                    (self._next_number(), event_seq, new.name, state.value, priority,
-                     new.max_attempts, new.key, now, message_id, replay_id, finalized, reason),
+                    (self._next_number(), event_seq, new.name, place.state.value, priority,
+                     new.max_attempts, new.key, place.due_ms, now, message_id, replay_id,
+                     now if is_quiet else None, *place[2:]),
                 )  # fmt: skip
         for new in finish.deliveries:
             assert new.kind == "handler", "a target's delivery comes with its message"

@@ -342,3 +342,79 @@ CREATE INDEX deliveries_aside ON deliveries (name, key, due_at, id)
 def _0008(db: Database) -> None:
     # bodies: the body in other formats than `format`, as JSON: {"markdown": "…", "html": "…"}.
     _run(db, "ALTER TABLE messages ADD COLUMN bodies TEXT")
+
+
+@migrations(name="0009_held_deliveries")
+def _0009(db: Database) -> None:
+    # hold_throttle: the throttle that counts it when it goes out, as JSON. merged_into: the
+    # delivery of the digest in which a message went out. merges: how many messages a digest is.
+    # A timer is of a group that has gone out (until_at: the next one not before) or of a
+    # throttle's window (until_at: its end, sent: what went out in it).
+    _run(
+        db,
+        """
+ALTER TABLE deliveries ADD COLUMN hold_kind TEXT CHECK (
+    hold_kind IN ('quiet', 'silence', 'group', 'throttle', 'escalation')
+);
+ALTER TABLE deliveries ADD COLUMN hold_group TEXT;
+ALTER TABLE deliveries ADD COLUMN hold_throttle TEXT;
+ALTER TABLE deliveries ADD COLUMN merged_into INTEGER;
+ALTER TABLE messages ADD COLUMN merges INTEGER;
+CREATE TABLE hold_timers (
+    target TEXT NOT NULL,
+    kind TEXT NOT NULL CHECK (kind IN ('group', 'throttle')),
+    key TEXT NOT NULL,
+    until_at INTEGER NOT NULL,
+    span_ms INTEGER NOT NULL,
+    sent INTEGER NOT NULL,
+    PRIMARY KEY (target, kind, key)
+) WITHOUT ROWID;
+DROP INDEX deliveries_held;
+CREATE INDEX deliveries_held ON deliveries (due_at) WHERE state = 'held';
+CREATE INDEX deliveries_held_groups ON deliveries (hold_kind, hold_group, name, due_at)
+    WHERE state = 'held';
+CREATE INDEX deliveries_merged ON deliveries (merged_into) WHERE merged_into IS NOT NULL;
+DROP VIEW v_messages;
+CREATE VIEW v_messages AS
+SELECT
+    latest.event_seq,
+    events.id AS event_id,
+    latest.message_id,
+    said.name AS handler,
+    messages.channel,
+    messages.severity,
+    messages.title,
+    messages.body,
+    latest.name AS target,
+    latest.id AS delivery_id,
+    coalesce(digests.state, latest.state) AS state,
+    latest.merged_into
+FROM deliveries AS latest
+JOIN events ON events.seq = latest.event_seq
+JOIN messages ON messages.id = latest.message_id
+JOIN deliveries AS said ON said.id = messages.delivery_id
+LEFT JOIN deliveries AS digests ON digests.id = latest.merged_into
+WHERE
+    messages.merges IS NULL
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS later
+        WHERE
+            later.message_id = latest.message_id
+            AND later.name = latest.name
+            AND later.id > latest.id
+    )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS other
+        JOIN messages AS newer ON newer.id = other.message_id
+        JOIN deliveries AS again ON again.id = newer.delivery_id
+        WHERE
+            other.event_seq = latest.event_seq
+            AND newer.merges IS NULL
+            AND (other.state <> 'cancelled' OR other.merged_into IS NOT NULL)
+            AND again.name = said.name
+            AND again.id > said.id
+    );
+""",
+    )

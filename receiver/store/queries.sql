@@ -328,9 +328,10 @@ WHERE id = ?
 -- name: insert_message_delivery
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key,
-    due_at, created_at, message_id, replay_id, finalized_at, reason
+    due_at, created_at, message_id, replay_id, finalized_at, reason,
+    hold_kind, hold_group, hold_throttle
 )
-VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?8, ?9, ?10, ?11, ?12)
+VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
 
 -- name: insert_handler_delivery
 -- More work on an event, found while one of its deliveries ran. It waits for its key.
@@ -514,9 +515,19 @@ SET due_at = ?1
 WHERE id = ?2 AND state IN ('pending', 'retrying')
 RETURNING id, name, key
 
+-- name: release_by_hand
+UPDATE deliveries
+SET
+    state = 'pending', due_at = ?1, retried_at = ?1, reason = NULL, hold_kind = NULL,
+    hold_group = NULL, hold_throttle = NULL
+WHERE id = ?2 AND state = 'held'
+RETURNING id, name, key
+
 -- name: discard
 UPDATE deliveries
-SET state = 'cancelled', finalized_at = ?1, reason = ?3
+SET
+    state = 'cancelled', finalized_at = ?1, reason = ?3, hold_kind = NULL, hold_group = NULL,
+    hold_throttle = NULL
 WHERE id = ?2 AND state IN ('pending', 'retrying', 'held', 'dead')
 RETURNING id, name, key
 
@@ -530,6 +541,14 @@ WHERE
         SELECT 1
         FROM deliveries
         WHERE event_seq = events.seq AND state NOT IN ('succeeded', 'cancelled')
+    )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries
+        JOIN deliveries AS digests ON digests.id = deliveries.merged_into
+        WHERE
+            deliveries.event_seq = events.seq
+            AND digests.state NOT IN ('succeeded', 'cancelled')
     )
 
 -- name: messages_of_events

@@ -24,6 +24,8 @@ from receiver.store.base import (
     EVERY_REJECTION,
     DeliveryFilter,
     EventFilter,
+    HeldGroup,
+    HeldMessage,
     OpenCircuit,
     Rejection,
     RejectionFilter,
@@ -186,6 +188,7 @@ class SqliteReads:
             "states": _array([state.value for state in which.states]),
             "names": _patterns(which.names),
             "replay_id": which.replay_id,
+            "merged_into": which.merged_into,
             "limit": limit,
         }
         return [_delivery(row) for row in await self._rows("deliveries_newest", parameters)]
@@ -204,9 +207,27 @@ class SqliteReads:
 
     async def message(self, message_id: int) -> Message | None:
         """See `Store.message`."""
-        for row in await self._rows("message", (message_id,)):
-            return message_from_row(row)
-        return None
+        rows = await self._rows("message", (message_id,))
+        return message_from_row(rows[0]) if rows else None
+
+    async def due_groups(self, *, now_ms: int, limit: int) -> list[HeldGroup]:
+        """See `Store.due_groups`."""
+        return [HeldGroup(*row) for row in await self._rows("due_groups", (now_ms, limit))]
+
+    async def held_messages(
+        self, group: HeldGroup, *, now_ms: int, after: int = 0, limit: int
+    ) -> list[HeldMessage]:
+        """See `Store.held_messages`."""
+        parameters = (*group[:3], now_ms, after, limit)
+        return [
+            HeldMessage(
+                DeliveryId(row[0]),
+                event_from_row(row[2:11]),
+                message_from_row(row[11:]),
+                row[1],
+            )
+            for row in await self._rows("held_messages", parameters)
+        ]
 
     async def find_replay(self, replay_id: int) -> Replay | None:
         """See `Store.find_replay`."""
@@ -290,7 +311,8 @@ def _event_parameters(which: EventFilter) -> dict[str, Any]:
 
 def _delivery(row: Sequence[Any]) -> Delivery:
     (id_, event_id, event_type, kind, name, state, attempts, max_attempts, key, due_ms,
-     created_ms, started_ms, finalized_ms, reason, replay_id, message_id) = row  # fmt: skip
+     created_ms, started_ms, finalized_ms, reason, replay_id, message_id, hold_kind,
+     hold_group, merged_into) = row  # fmt: skip
     return Delivery(
         id=DeliveryId(id_),
         event_id=EventId(event_id),
@@ -308,6 +330,9 @@ def _delivery(row: Sequence[Any]) -> Delivery:
         reason=reason,
         replay_id=replay_id,
         message_id=message_id,
+        hold_kind=hold_kind,
+        hold_group=hold_group,
+        merged_into=merged_into,
     )
 
 

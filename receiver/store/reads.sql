@@ -236,7 +236,10 @@ SELECT
     deliveries.finalized_at,
     deliveries.reason,
     deliveries.replay_id,
-    deliveries.message_id
+    deliveries.message_id,
+    deliveries.hold_kind,
+    deliveries.hold_group,
+    deliveries.merged_into
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE
@@ -248,6 +251,7 @@ WHERE
         SELECT 1 FROM json_each(:names) WHERE deliveries.name GLOB value
     ))
     AND (:replay_id IS NULL OR deliveries.replay_id = :replay_id)
+    AND (:merged_into IS NULL OR deliveries.merged_into = :merged_into)
 ORDER BY deliveries.id DESC
 LIMIT :limit
 
@@ -268,7 +272,10 @@ SELECT
     deliveries.finalized_at,
     deliveries.reason,
     deliveries.replay_id,
-    deliveries.message_id
+    deliveries.message_id,
+    deliveries.hold_kind,
+    deliveries.hold_group,
+    deliveries.merged_into
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE events.id = ?
@@ -427,5 +434,53 @@ WHERE
         FROM deliveries
         WHERE event_seq = events.seq AND state NOT IN ('succeeded', 'cancelled')
     )
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries
+        JOIN deliveries AS digests ON digests.id = deliveries.merged_into
+        WHERE
+            deliveries.event_seq = events.seq
+            AND digests.state NOT IN ('succeeded', 'cancelled')
+    )
 ORDER BY id
 LIMIT ?
+
+-- name: due_groups
+SELECT name, hold_kind, hold_group, min(due_at)
+FROM deliveries INDEXED BY deliveries_held
+WHERE state = 'held' AND due_at <= ?1
+GROUP BY name, hold_kind, hold_group
+ORDER BY min(due_at)
+LIMIT ?2
+
+-- name: held_messages
+SELECT
+    deliveries.id,
+    deliveries.created_at,
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    messages.channel,
+    messages.title,
+    messages.body,
+    messages.severity,
+    messages.format,
+    messages.bodies
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq
+JOIN messages ON messages.id = deliveries.message_id
+WHERE
+    deliveries.state = 'held'
+    AND deliveries.name = ?1
+    AND deliveries.hold_kind = ?2
+    AND deliveries.hold_group = ?3
+    AND deliveries.due_at <= ?4
+    AND deliveries.id > ?5
+ORDER BY deliveries.id
+LIMIT ?6

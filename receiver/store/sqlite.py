@@ -18,10 +18,20 @@ from typing import Literal, TypeVar
 import structlog
 
 from receiver.errors import StoreError, StoreLocked
-from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
-from receiver.store import changes, pruning
+from receiver.holds import Hold
+from receiver.model import DeliveryId, EventId, Message, NewDelivery, NewEvent
+from receiver.store import changes, holding, pruning
 from receiver.store.alive import LifeLock
-from receiver.store.base import Claims, Finish, OnDead, OpenCircuit, Recorded, Rejection
+from receiver.store.base import (
+    CancelHeld,
+    Claims,
+    Finish,
+    HeldGroup,
+    OnDead,
+    OpenCircuit,
+    Recorded,
+    Rejection,
+)
 from receiver.store.batch import BatchWriter
 from receiver.store.claims import claim_due, load_claims, take_lane
 from receiver.store.dead_events import DeadEvents
@@ -385,6 +395,7 @@ class SqliteStore(SqliteReads):
         rows = await self._rows("old_events", (first_id_at(events_before_ms), limit))
 
         def prune(db: "sqlite3.Connection") -> int:
+            holding.forget_timers(db, before_ms=events_before_ms)
             pruning.prune_dedupe_keys(
                 db, queries, before_ms=keys_before_ms, slice_number=slice_number
             )
@@ -406,6 +417,24 @@ class SqliteStore(SqliteReads):
         """Make deliveries due at once; see `Store.retry`."""
         queries = self._queries
         return await self.write(lambda db: changes.retry(db, queries, ids, now_ms=now_ms))
+
+    async def release_held(
+        self, group: HeldGroup, ids: Sequence[int], digest: Message | None, *, now_ms: int
+    ) -> bool:
+        """Let held deliveries go; see `Store.release_held`."""
+        return await self.write(
+            lambda db: holding.release(
+                db, group, ids, digest, now_ms=now_ms, next_number=self._next_number
+            )
+        )
+
+    async def hold_on(self, ids: Sequence[int], hold: Hold) -> None:
+        """Hold deliveries for longer; see `Store.hold_on`."""
+        await self.write(lambda db: holding.hold_on(db, ids, hold))
+
+    async def cancel_held(self, which: CancelHeld, *, now_ms: int) -> list[DeliveryId]:
+        """Cancel held deliveries; see `Store.cancel_held`."""
+        return await self.write(lambda db: holding.cancel_held(db, which, now_ms=now_ms))
 
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries; see `Store.discard`."""

@@ -32,6 +32,7 @@ from receiver.model import (
     State,
 )
 from receiver.notify import SendResult
+from receiver.notify.outbox import Outbox
 from receiver.rate import Pace
 from receiver.registry.handler import Handler, make_handlers
 from receiver.retry import RetryPolicy
@@ -96,7 +97,7 @@ def handler_lane(
     runner = HandlerRunner(
         handler=handler_of(func),
         resources=SharedResources(store, {"ops"}, None),
-        target_deliveries=lambda _channel: (NewDelivery("target", TARGET, 3),),
+        outbox=Outbox(lambda _channel: (NewDelivery("target", TARGET, 3),), {}),
         rules=rules,
         timeout_seconds=timeout_seconds,
         threads=threads,

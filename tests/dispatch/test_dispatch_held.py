@@ -1,0 +1,172 @@
+"""Held messages: staged with a hold, kept in the store, released when their time has come."""
+
+import asyncio
+from datetime import time
+from zoneinfo import ZoneInfo
+
+import pytest
+from dispatch_parts import RULES, TARGET, send
+
+from receiver.dispatch.ending import Ending
+from receiver.dispatch.releasing import Releaser
+from receiver.holds import Hold
+from receiver.model import DeliveryId, Message, NewDelivery, Severity, State
+from receiver.notify.outbox import ChannelRules, Outbox
+from receiver.quiet import QuietHours
+from receiver.store.base import CancelHeld, DeliveryFilter
+from receiver.store.sqlite import SqliteStore
+
+pytestmark = pytest.mark.anyio
+
+EVENING = 1_782_943_200_000  # 2026-07-01 22:00 UTC
+MORNING = EVENING + 9 * 3_600_000
+NIGHT = QuietHours(start=time(22), end=time(7), zone=ZoneInfo("UTC"))
+FAILED = Message(channel="ops", title="Warehouse failed to sync", body="timeout")
+
+
+def outbox(rules: ChannelRules | None = None, **options: object) -> Outbox:
+    return Outbox(
+        lambda _channel: (NewDelivery("target", TARGET, 3),),
+        {} if rules is None else {"ops": rules},
+        **options,
+    )
+
+
+async def say(
+    store: SqliteStore, box: Outbox, *messages: Message, now_ms: int = EVENING, **more: object
+) -> list[DeliveryId]:
+    """A handler says these; the numbers of the messages' deliveries."""
+    await send(store, "h.says")
+    (claim,) = await store.claim({"h.says": 1}, now_ms=10**13)
+    staged = box.stage(messages, claim.event, now_ms)
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    store.finish(Ending(claim, RULES).succeeded(messages=staged, **more), told.set_result)
+    assert await told is None
+    return [each.id for each in (await store.deliveries_of(claim.event.id))[1:]]
+
+
+async def states(store: SqliteStore) -> dict[str, int]:
+    found = await store.deliveries(DeliveryFilter(names=["ops/*"]), limit=1000)
+    return {str(s): n for s in State if (n := sum(each.state is s for each in found))}
+
+
+async def release(store: SqliteStore, box: Outbox, now_ms: int) -> None:
+    await Releaser(store, box, lambda _count: None).release_due(now_ms)
+
+
+async def test_quiet_hours_hold_a_message_and_say_until_when(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    (number,) = await say(store, box, FAILED)
+    held = await store.delivery(number)
+    assert held is not None
+    assert (held.state, held.hold_kind) == (State.HELD, "quiet")
+    assert held.reason == "quiet hours until Thu 07:00 UTC"
+    assert int(held.due_at.timestamp() * 1000) == MORNING
+    assert await store.backlog() == 0, "what is held does not wait to run"
+    await release(store, box, MORNING - 1)
+    assert await states(store) == {"held": 1}
+    await release(store, box, MORNING)
+    assert await states(store) == {"pending": 1}, "one alone goes out as it is"
+
+
+async def test_what_is_severe_enough_goes_out_in_quiet_hours(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT, unless=Severity.CRITICAL))
+    urgent = Message(channel="ops", title="t", body="b", severity=Severity.CRITICAL)
+    await say(store, box, urgent, FAILED)
+    assert await states(store) == {"held": 1, "pending": 1}
+
+
+async def test_a_night_becomes_one_digest_that_has_every_message(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    numbers = [number for _ in range(3) for number in await say(store, box, FAILED)]
+    await release(store, box, MORNING)
+    assert await states(store) == {"pending": 1, "cancelled": 3}
+    (digest,) = await store.deliveries(DeliveryFilter(states=[State.PENDING]), limit=9)
+    members = await store.deliveries(DeliveryFilter(merged_into=digest.id), limit=9)
+    assert sorted(each.id for each in members) == numbers
+    assert {each.reason for each in members} == {f"sent in the digest dlv_{digest.id:x}"}
+    assert digest.message_id is not None
+    message = await store.message(digest.message_id)
+    assert message is not None
+    assert message.title == "3 \N{MULTIPLICATION SIGN} Warehouse failed to sync"
+
+
+async def test_two_releasers_make_one_digest(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    for _ in range(3):
+        await say(store, box, FAILED)
+    await asyncio.gather(*(release(store, box, MORNING) for _ in range(4)))
+    assert await states(store) == {"pending": 1, "cancelled": 3}
+
+
+async def test_a_silence_is_asked_at_staging_and_at_release(store: SqliteStore) -> None:
+    silences = [Hold("silence", "silenced by ana", MORNING, "sil_1")]
+    box = outbox(silenced=lambda _message, _event, _target: silences[0] if silences else None)
+    await say(store, box, FAILED)
+    silences[0] = Hold("silence", "silenced by bo", MORNING + 5, "sil_2")
+    await release(store, box, MORNING)
+    (held,) = await store.deliveries(DeliveryFilter(states=[State.HELD]), limit=9)
+    assert held.reason == "silenced by bo"
+    silences.clear()
+    await release(store, box, MORNING + 5)
+    assert await states(store) == {"pending": 1}
+
+
+async def test_escalations_are_never_merged_and_can_be_cancelled_with_a_success(
+    store: SqliteStore,
+) -> None:
+    def escalate(_message: Message, event: object, now_ms: int) -> tuple[NewDelivery, ...]:
+        hold = Hold("escalation", "unless acknowledged", now_ms + 1000, "a")
+        return (NewDelivery("target", "ops/2-test", 3, hold=hold),)
+
+    box = outbox(escalations=escalate)
+    await say(store, box, FAILED)
+    await say(store, box, FAILED)
+    assert await states(store) == {"pending": 2, "held": 2}
+    await release(store, box, EVENING + 1000)
+    assert await states(store) == {"pending": 4}
+    await say(store, box, FAILED)
+    await say(store, outbox(), cancels=(CancelHeld("escalation", "a", "resolved"),))
+    found = await store.deliveries(DeliveryFilter(states=[State.CANCELLED]), limit=9)
+    assert [(each.name, each.reason) for each in found] == [("ops/2-test", "resolved")]
+
+
+async def test_a_person_releases_or_discards_what_is_held(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    (first,) = await say(store, box, FAILED)
+    (second,) = await say(store, box, FAILED)
+    assert await store.retry([first], now_ms=EVENING + 1) == [first]
+    assert await store.discard([second], reason="seen", now_ms=EVENING + 1) == [second]
+    assert await states(store) == {"pending": 1, "cancelled": 1}
+
+
+async def test_an_event_is_kept_while_a_message_of_it_is_held_or_its_digest_waits(
+    store: SqliteStore,
+) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    for _ in range(2):
+        await say(store, box, FAILED)
+    everything = {"events_before_ms": 10**13, "keys_before_ms": 0, "limit": 99}
+    assert await store.prune(**everything) == 0
+    await release(store, box, MORNING)
+    assert await store.prune(**everything) == 0, "neither the digest's event, nor its member's"
+    ((digest,)) = await store.claim({TARGET: 1}, now_ms=10**13)
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    store.finish(Ending(digest, RULES).succeeded(), told.set_result)
+    assert await told is None
+    assert await store.prune(**everything) == 2
+
+
+async def test_a_merged_message_stands_as_its_digest_stands(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    numbers = [number for _ in range(2) for number in await say(store, box, FAILED)]
+    await release(store, box, MORNING)
+    ids = [found.event_id for n in numbers if (found := await store.delivery(n))]
+    said = await store.latest_messages(ids)
+    assert [[each.state for each in said[event_id]] for event_id in ids] == [[State.PENDING]] * 2
+    (claim,) = await store.claim({TARGET: 1}, now_ms=10**13)
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    store.finish(Ending(claim, RULES).dead("HTTPError", "404"), told.set_result)
+    assert await told is None
+    said = await store.latest_messages(ids)
+    assert [[each.state for each in said[event_id]] for event_id in ids] == [[State.DEAD]] * 2
