@@ -128,7 +128,22 @@ def _take_over(service: Any, timeout_seconds: float) -> None:
     if service.overflow_mode == "upstream":
         # Upstream sends any length, whatever the service takes.
         service.overflow_mode = type(service.overflow_mode)("split")
+    # No sleep in the thread, of its own or because the service asked for it: we wait without one.
+    service.throttle = lambda *_args, **_kwargs: None
+    if hasattr(service, "_register"):
+        # Matrix's plugin would make an account where its log-in failed.
+        service._register = lambda: False
+    if hasattr(type(service), "__del__"):
+        _end_quietly(service)
     _stop_at_first_failure(service)
+
+
+def _end_quietly(service: Any) -> None:
+    """Take away the log-out that some do when Python collects them: a request, and in any thread,
+    the event loop's too.
+    """
+    kind = type(service)
+    service.__class__ = type(kind.__name__, (kind,), {"__del__": lambda _service: None})
 
 
 def _stop_at_first_failure(service: Any) -> None:

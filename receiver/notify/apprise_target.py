@@ -2,12 +2,11 @@
 
 from dataclasses import replace
 from datetime import UTC, datetime
-from functools import partial
 from typing import Any
 
 from receiver.errors import ConfigError
 from receiver.model import Message, Outcome
-from receiver.notify import content
+from receiver.notify import content, pieces
 from receiver.notify.classify import Report, classify
 from receiver.notify.exchange import Recording
 from receiver.notify.lane import Lane
@@ -95,6 +94,7 @@ class AppriseTarget:
         from apprise import Apprise  # noqa: PLC0415 - slow
 
         from receiver.notify import wire  # noqa: PLC0415 - imports requests
+        from receiver.notify.attached import attached  # noqa: PLC0415 - imports apprise
 
         service = self.open(slot)
         wire.install()
@@ -104,14 +104,14 @@ class AppriseTarget:
         ready = content.prepare(message, self._schema, self._asked_for)
         if self._asked_for is None and self._schema in content.TOLD_MARKDOWN_SCHEMAS:
             service.notify_format = "markdown" if ready.format == "markdown" else "text"
-        ready = content.fit(ready, partial(_count_pieces, service))
-        with wire.recording(record):
+        ready = pieces.fit(service, self._schema, ready)
+        with attached(message, service) as attachments, wire.recording(record):
             result = apprise.notify(
                 body=ready.body,
                 title=ready.title,
                 body_format=ready.format,
                 notify_type=content.NOTIFY_TYPES[message.severity],
-                attach=_attachments(message, service) or None,
+                attach=attachments or None,
             )
         # By the attempts and not by the status: `optional` turns a failure into a success there.
         attempts = [attempt for service in result for attempt in service.attempts]
@@ -121,28 +121,3 @@ class AppriseTarget:
             exchanges=tuple(record.exchanges),
             logs=tuple(entry.message for entry in result.logs()),
         )
-
-
-def _count_pieces(service: Any, text: content.Content) -> int:
-    # The method by which Apprise itself splits; test_notify_apprise_contract.py pins it.
-    calls = service._build_send_calls(body=text.body, title=text.title, body_format=text.format)
-    return len(list(calls))
-
-
-def _attachments(message: Message, service: Any) -> list[Any]:
-    """The attachments as bytes in memory: never a path or URL, which Apprise would fetch."""
-    if not message.attachments or not service.attachment_support:
-        return []
-    from apprise.attachment.memory import AttachMemory  # noqa: PLC0415
-
-    in_memory: Any = AttachMemory
-    return [
-        in_memory(
-            content=attachment.content,
-            name=content.file_name(attachment.name),
-            mimetype=content.media_type(attachment.content_type),
-            asset=service.asset,
-        )
-        for attachment in message.attachments
-        if attachment.content
-    ]

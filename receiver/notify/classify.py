@@ -3,6 +3,8 @@
 | seen | outcome |
 | --- | --- |
 | Apprise says sent | delivered |
+| a 2xx that says `"ok": false` (Slack's API), for a reason that may pass | transient |
+| the same, for any other reason | permanent |
 | 408, 425, 429, 5xx; refused, no such host, TLS, connect timeout; SMTP 4xx | transient |
 | any other 3xx or 4xx; SMTP 5xx; a request that can't be made; no service | permanent |
 | read timeout, connection cut after sending; a piece of it went through | unknown |
@@ -15,6 +17,9 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
+from typing import Any
+
+from pydantic_core import from_json
 
 from receiver.model import Outcome
 from receiver.notify.exchange import Exchange
@@ -22,6 +27,21 @@ from receiver.notify.target import DELIVERED, SendResult
 
 MAX_RETRY_AFTER_SECONDS = 3600.0
 TRANSIENT_STATUSES = frozenset({408, 425, 429})
+PASSING_ERRORS = frozenset(
+    {
+        "fatal_error",
+        "internal_error",
+        "message_limit_exceeded",
+        "ratelimited",
+        "rate_limited",
+        "request_timeout",
+        "service_unavailable",
+        "team_added_to_org",
+        None,
+    }
+)
+"""What Slack's API says, with a 200, of trouble that passes; all else that it refuses it refuses
+again (https://docs.slack.dev/reference/methods/chat.postMessage)."""
 _SECONDS = re.compile(r"[0-9]{1,400}(?:\.[0-9]{1,400})?", re.ASCII)
 _LOGGED_STATUS = re.compile(r"\berror=([1-5][0-9]{2})\b")
 _EXCERPT_BYTES = 1024
@@ -50,7 +70,11 @@ class Report:
 def classify(report: Report, now: datetime) -> SendResult:
     """The report as a result. `error` is not masked yet: the caller must."""
     if report.is_sent:
-        return replace(DELIVERED, status_code=_http_status(report.exchanges))
+        return replace(
+            DELIVERED,
+            status_code=_http_status(report.exchanges),
+            retry_after_seconds=_rest(report.exchanges, now),
+        )
     if not report.was_tried:
         return SendResult(
             outcome=Outcome.PERMANENT,
@@ -86,6 +110,37 @@ def parse_retry_after(text: str | None, now: datetime) -> float | None:
     return min(max(seconds, 0.0), MAX_RETRY_AFTER_SECONDS)
 
 
+def _asked_wait(seen: Exchange, now: datetime) -> float | None:
+    """What it asked for by its header, or as Discord, Telegram and Matrix say it in the answer."""
+    if (seconds := parse_retry_after(seen.retry_after, now)) is not None:
+        return seconds
+    said = _said(seen)
+    parameters = said.get("parameters")
+    telegrams = parameters.get("retry_after") if isinstance(parameters, dict) else None
+    for value, unit in (
+        (said.get("retry_after"), 1),
+        (telegrams, 1),
+        (said.get("retry_after_ms"), 1000),
+    ):
+        if isinstance(value, int | float) and value >= 0:
+            return min(value, MAX_RETRY_AFTER_SECONDS * unit) / unit
+    return None
+
+
+def _said(seen: Exchange) -> dict[str, Any]:
+    """The answer, if it is a JSON object."""
+    try:
+        value = from_json(seen.body)
+    except ValueError:
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _rest(exchanges: Sequence[Exchange], now: datetime) -> float | None:
+    """How long a service that took the message lets nothing more through."""
+    return parse_retry_after(exchanges[-1].retry_after, now) if exchanges else None
+
+
 def _is_good(exchange: Exchange) -> bool:
     return exchange.status is not None and 200 <= exchange.status < 300
 
@@ -107,7 +162,7 @@ def _from_status(seen: Exchange, now: datetime) -> SendResult:
     return SendResult(
         outcome=Outcome.TRANSIENT if is_transient else Outcome.PERMANENT,
         status_code=status,
-        retry_after_seconds=parse_retry_after(seen.retry_after, now) if is_transient else None,
+        retry_after_seconds=_asked_wait(seen, now) if is_transient else None,
         error_class="HTTPStatus",
         error=_with_excerpt(f"answered {_status_text(status)}", seen.body),
     )
@@ -131,8 +186,10 @@ def _without_trace(report: Report, now: datetime) -> SendResult:
             if not _is_good(seen):
                 return _from_status(seen, now)
     last = report.exchanges[-1] if report.exchanges else None
+    said = {} if last is None else _said(last)
+    is_refused = said.get("ok") is False and said.get("error") not in PASSING_ERRORS
     return SendResult(
-        outcome=Outcome.TRANSIENT,
+        outcome=Outcome.PERMANENT if is_refused else Outcome.TRANSIENT,
         status_code=_http_status(report.exchanges),
         error_class="NotAccepted",
         error=_with_excerpt(

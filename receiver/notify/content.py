@@ -8,6 +8,7 @@ A payload's text is data. In the markup of chat services `<!channel>`, `@everyon
 import re
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cache
 
 from receiver.model import Message, MessageFormat, Severity
 
@@ -66,16 +67,27 @@ NOTIFY_TYPES = {
 _MEDIA_TYPE = re.compile(r"[\w.+-]{1,60}/[\w.+-]{1,60}", re.ASCII)
 _URL_FORMAT = re.compile(r"[?&]format=(text|markdown|html)(?=&|$)", re.IGNORECASE)
 _ZERO_WIDTH_SPACE = "\u200b"
-# Lone surrogates too: no encoding can hold them, so no service could be sent them.
-_CONTROLS = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
-_TITLE_BREAKS = re.compile(
-    "[\x00-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]+"
+_CASTS = "\u061c\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f"
+"""What turns a line's direction, hides a text in another, or can't be encoded or put into XML."""
+_CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_CASTS}]")
+_TITLE_BREAKS = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_CASTS}]+")
+
+# Places in which a zero-width space takes the life out of what would begin there.
+_MENTION = (
+    r"(?<=@)(?=everyone|here|channel|all|room|online)|(?<!\w@)(?<=@)(?=[\w.-])|(?<=<)(?=[!@#&])"
 )
-_MENTION = re.compile(
-    r"(?<=@)(?=(?:everyone|here|channel|all|room)\b)|(?<=<)(?=[!@#&])", re.IGNORECASE
-)
-# The places where a mention, a tag, or a Markdown link or image begins or is put together.
-_LIVE = re.compile(_MENTION.pattern + r"|(?<=<)(?=[/a-z])|(?<=\])(?=[(\[:])", re.IGNORECASE)
+# Tags, Slack's and Discord's links and emoji; a Markdown link, image or definition.
+_LINK = r"(?<=<)(?=[/:?a-z])|(?<=\])(?=[(\[:])"
+_MARKS = {
+    "mmost": "#~",
+    "mmosts": "#~",
+    "rocket": "#",
+    "rockets": "#",
+    "tgram": "#$/",
+    "matrix": "#!+",
+    "matrixs": "#!+",
+}
+"""What makes a word a channel, a tag or a command, where it does not stand in an address."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,18 +132,27 @@ def prepare(message: Message, schema: str, asked_for: MessageFormat | None = Non
     """The message's title and body, harmless in the markup of the service of that URL scheme.
 
     Of a message in several formats the one that suits the service best: see `wanted_formats`.
-    Plain text keeps every visible character; a zero-width space takes the life out of
-    mentions, tags and links. In Markdown and HTML, which only our own templates write, just the
-    mentions are taken out.
+    Plain text, which every title is, keeps its visible characters; a zero-width space takes the
+    life out of mentions, tags and links. In Markdown and HTML, which only our own templates write,
+    just the mentions are taken out.
     """
     body, format_ = message.body_in(*wanted_formats(schema, asked_for))
+    title = _TITLE_BREAKS.sub(" ", message.title).strip()
+    title = _defuser(schema, "text")(title)[:MAX_TITLE_CHARS]
+    if schema == "tgram" and format_ == "markdown":
+        # It becomes bold there, and with a star in it the whole message would be refused.
+        title = title.replace("*", "\u2217")
     defuse = _defuser(schema, format_)
-    title = defuse(_TITLE_BREAKS.sub(" ", message.title).strip())[:MAX_TITLE_CHARS]
     body = defuse(_CONTROLS.sub("", body.replace("\r\n", "\n").replace("\r", "\n")))
     if not body.strip():
         # Apprise refuses an empty body, even below a title.
         title, body = "", title or EMPTY_BODY
     return Content(title, body, format_)
+
+
+def shorten(content: Content) -> Content:
+    """The content, cut with a notice where it is longer than `MAX_BODY_CHARS`."""
+    return content if len(content.body) <= MAX_BODY_CHARS else _cut(content, MAX_BODY_CHARS)
 
 
 def fit(content: Content, count_pieces: Callable[[Content], int]) -> Content:
@@ -140,10 +161,11 @@ def fit(content: Content, count_pieces: Callable[[Content], int]) -> Content:
     `count_pieces` says how many messages the service makes of a content. Escaping and the
     service's own splitting rules decide that, so the cut is found by trying (at most 16 times).
     """
-    body = content.body
-    if len(body) <= MAX_BODY_CHARS and count_pieces(content) <= MAX_PIECES:
+    if count_pieces(content) <= MAX_PIECES:
         return content
-    fits, too_long = 0, min(len(body), MAX_BODY_CHARS)
+    body = content.body.removesuffix(CUT_NOTICE)
+    content = Content(content.title, body, content.format)
+    fits, too_long = 0, len(body)
     while too_long - fits > max(1, too_long // 50):
         middle = (fits + too_long) // 2
         if count_pieces(_cut(content, middle)) <= MAX_PIECES:
@@ -174,5 +196,14 @@ def _cut(content: Content, length: int) -> Content:
 def _defuser(schema: str, format_: MessageFormat) -> Callable[[str], str]:
     if schema in EXACT_SCHEMAS:
         return lambda text: text
-    pattern = _LIVE if format_ == "text" else _MENTION
+    pattern = _pattern(_MARKS.get(schema, ""), has_links=format_ != "text")
     return lambda text: pattern.sub(_ZERO_WIDTH_SPACE, text)
+
+
+@cache
+def _pattern(marks: str, *, has_links: bool) -> re.Pattern[str]:
+    """Finds the places; `has_links`: links and tags are meant, and stay."""
+    parts = [_MENTION] if has_links else [_MENTION, _LINK]
+    if marks:
+        parts.append(rf"(?<![\w/&][{marks}])(?<=[{marks}])(?=\w)")
+    return re.compile("|".join(parts), re.IGNORECASE)

@@ -5,6 +5,8 @@ import threading
 from contextlib import suppress
 from dataclasses import dataclass
 
+TOO_MANY_REQUESTS = 429
+
 
 @dataclass(frozen=True, kw_only=True)
 class Exchange:
@@ -14,7 +16,7 @@ class Exchange:
     """`HTTP` or `SMTP`."""
     status: int | None = None
     retry_after: str | None = None
-    """The header as it came."""
+    """The header as it came, or how long Discord lets nothing more through."""
     body: bytes = b""
     """The start of the answer, at most 64 KiB."""
     error_class: str | None = None
@@ -47,6 +49,16 @@ class Recording:
     @property
     def is_abandoned(self) -> bool:
         return self._abandoned.is_set()
+
+    @property
+    def why_no_more(self) -> str | None:
+        """Why this send may start no further request; None if it may."""
+        if self.is_abandoned:
+            return "the deadline had passed"
+        if any(seen.status == TOO_MANY_REQUESTS for seen in self.exchanges):
+            # Discord's and Matrix's plugins would ask again, at once or after a sleep of their own.
+            return "the service had asked to wait"
+        return None
 
     def connected(self, connection: socket.socket) -> None:
         """Note a connection, to cut it if the send is abandoned."""

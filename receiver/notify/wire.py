@@ -83,6 +83,8 @@ def _watch_request(
     *args: Any,
     **kwargs: Any,
 ) -> Any:
+    if why := current.why_no_more:
+        raise requests.ConnectionError(f"not sent: {why}")
     # No proxy, no ~/.netrc. Who has a private CA names it in REQUESTS_CA_BUNDLE: a trust
     # anchor changes no route, so that variable keeps its effect.
     session.trust_env = False
@@ -112,8 +114,8 @@ def _watch_send(
     request: requests.PreparedRequest,
     **kwargs: Any,
 ) -> Any:
-    if current.is_abandoned:
-        raise requests.ConnectionError("not sent: the deadline had passed")
+    if why := current.why_no_more:
+        raise requests.ConnectionError(f"not sent: {why}")
     kwargs |= {"stream": True, "allow_redirects": False, "proxies": {}}
     # As a hook, because `requests` reads the whole body of a redirect before it returns.
     request.hooks.setdefault("response", []).insert(0, _read_bounded)
@@ -127,11 +129,19 @@ def _watch_send(
         Exchange(
             protocol="HTTP",
             status=response.status_code,
-            retry_after=response.headers.get("Retry-After"),
+            retry_after=_asked_wait(response),
             body=response.content,
         )
     )
     return response
+
+
+def _asked_wait(response: requests.Response) -> str | None:
+    headers = response.headers
+    if headers.get("X-RateLimit-Remaining") == "0":
+        # Discord: this one went through, and the next will not.
+        return headers.get("Retry-After") or headers.get("X-RateLimit-Reset-After")
+    return headers.get("Retry-After")
 
 
 def _read_bounded(response: requests.Response, **_kwargs: Any) -> None:

@@ -8,6 +8,8 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, LoginPassword
 from notify_endpoints import Mail, MakeTarget, Web
+from service_forms import Services
+from service_server import ServiceServer, redirected
 
 from receiver.notify.apprise_target import AppriseTarget
 from receiver.notify.redact import Redactor
@@ -19,6 +21,27 @@ def web() -> Iterator[Web]:
     server = Web()
     yield server
     server.stop()
+
+
+@pytest.fixture(scope="session")
+def _service_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[ServiceServer]:
+    server = ServiceServer(Services(), tmp_path_factory.mktemp("services"))
+    yield server
+    server.stop()
+
+
+@pytest.fixture
+def services(
+    _service_server: ServiceServer, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[ServiceServer]:
+    """Slack, Discord and the others; their names lead to it. One for all tests, emptied."""
+    server = _service_server
+    server.clear()
+    server.judge = Services()
+    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(server.ca_file))
+    with redirected(server.tls_port):
+        yield server
+    server.clear()
 
 
 class _AnyPort(Controller):
