@@ -1,4 +1,4 @@
-"""HTTP to addresses that people type: only where they meant it to go.
+"""HTTP to addresses that people give: only where they meant it to go.
 
 A name is looked up once for each connection, every address of the answer is judged, and the
 connection goes to one of those, so that a name which changes its mind gets nowhere (RELIABILITY.md
@@ -9,6 +9,7 @@ import asyncio
 import ipaddress
 import socket
 from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import httpcore2
@@ -67,14 +68,42 @@ class Refused(httpcore2.ConnectError):
     """The address is private, and that was not allowed."""
 
 
-async def look_up(host: str, port: int, *, allow_private: bool) -> list[Address]:
-    """The addresses of a host; raises Refused if one of them is private, OSError if none is."""
+@dataclass(frozen=True, kw_only=True)
+class Bounds:
+    """How far a client may reach."""
+
+    reaches: frozenset[Reach]
+    remedy: str
+    """How to let it reach further, after `if meant, `."""
+
+    def check(self, address: Address) -> None:
+        """Raises Refused for an address beyond them."""
+        reach = reach_of(address)
+        if reach not in self.reaches:
+            kind = "this machine's own" if reach == "loopback" else "a private"
+            raise Refused(f"{address} is {kind} address; if meant, {self.remedy}")
+
+
+def typed(*, allow_private: bool) -> Bounds:
+    """For an address that a person types at this machine: its own are fine."""
+    reaches: tuple[Reach, ...] = ("loopback", "public")
+    more: tuple[Reach, ...] = ("private",) if allow_private else ()
+    return Bounds(reaches=frozenset(reaches + more), remedy="--allow-private")
+
+
+def configured(*, allow_private: bool) -> Bounds:
+    """For an address in the settings, to which a server goes by itself, day and night."""
+    more: tuple[Reach, ...] = ("loopback", "private") if allow_private else ()
+    return Bounds(reaches=frozenset(("public", *more)), remedy="set allow_private = true")
+
+
+async def look_up(host: str, port: int, bounds: Bounds) -> list[Address]:
+    """The addresses of a host; raises Refused if one is out of bounds, OSError if there is none."""
     loop = asyncio.get_running_loop()
     found = await loop.getaddrinfo(host, port, type=socket.SOCK_STREAM)
     addresses = [ipaddress.ip_address(str(each[4][0])) for each in found]
     for address in addresses:
-        if not allow_private and reach_of(address) == "private":
-            raise Refused(f"{address} is a private address; if meant, --allow-private")
+        bounds.check(address)
     return addresses
 
 
@@ -105,14 +134,14 @@ async def check_url(option: str, url: str, *, allow_private: bool) -> None:
         raise UsageError(f"{option} {shown(url)}: there is no port {port}")
     host = parsed.raw_host.decode("ascii")
     try:
-        await look_up(host, port, allow_private=allow_private)
+        await look_up(host, port, typed(allow_private=allow_private))
     except Refused as error:
         raise UsageError(f"{option} {shown(url)}: {error}") from None
     except (OSError, ValueError) as error:
         raise UsageError(f"{option} {shown(url)}: no such host ({error})") from None
 
 
-def guarded_client(*, allow_private: bool, **options: Any) -> "httpx2.AsyncClient":
+def guarded_client(bounds: Bounds, **options: Any) -> "httpx2.AsyncClient":
     """An HTTP client that connects only to addresses it has judged."""
     import httpx2  # noqa: PLC0415
 
@@ -121,16 +150,16 @@ def guarded_client(*, allow_private: bool, **options: Any) -> "httpx2.AsyncClien
     # httpx2 has no public place for a network backend, though httpcore2 has. Should the private
     # one go, this fails, and does not send unguarded.
     assert isinstance(pool, httpcore2.AsyncConnectionPool), "httpx2 builds on httpcore2"
-    pool._network_backend = _Backend(pool._network_backend, allow_private=allow_private)
+    pool._network_backend = _Backend(pool._network_backend, bounds)
     return httpx2.AsyncClient(
         transport=transport, trust_env=False, follow_redirects=False, **options
     )
 
 
 class _Backend(httpcore2.AsyncNetworkBackend):
-    def __init__(self, backend: httpcore2.AsyncNetworkBackend, *, allow_private: bool) -> None:
+    def __init__(self, backend: httpcore2.AsyncNetworkBackend, bounds: Bounds) -> None:
         self._backend = backend
-        self._allow_private = allow_private
+        self._bounds = bounds
 
     async def connect_tcp(
         self,
@@ -141,7 +170,7 @@ class _Backend(httpcore2.AsyncNetworkBackend):
         **options: Any,
     ) -> httpcore2.AsyncNetworkStream:
         try:
-            addresses = await look_up(host, port, allow_private=self._allow_private)
+            addresses = await look_up(host, port, self._bounds)
         except (OSError, ValueError) as error:
             raise httpcore2.ConnectError(f"no such host: {error}") from error
         failure: Exception = httpcore2.ConnectError("no such host")

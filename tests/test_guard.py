@@ -15,7 +15,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from receiver.errors import UsageError
-from receiver.guard import Refused, check_url, guarded_client, reach_of, shown
+from receiver.guard import (
+    Refused,
+    check_url,
+    guarded_client,
+    reach_of,
+    shown,
+    typed,
+)
 
 LOOPBACK = ["127.0.0.1", "127.8.9.1", "::1", "::ffff:127.0.0.1"]
 PUBLIC = ["9.9.9.9", "2620:fe::fe", "::ffff:9.9.9.9", "64:ff9b::909:909", "2002:909:909::"]
@@ -137,7 +144,7 @@ def with_client(
                 return [(2, 1, 6, "", (address, port)) for address in answers()]
 
             asyncio.get_running_loop().getaddrinfo = getaddrinfo  # type: ignore[method-assign]
-        async with guarded_client(allow_private=allow_private, timeout=5.0) as client:
+        async with guarded_client(typed(allow_private=allow_private), timeout=5.0) as client:
             return await use(client)
 
     return asyncio.run(main())

@@ -10,7 +10,7 @@ from receiver.cli.output import print_line, print_warning
 from receiver.cli.resend import TOTAL_SECONDS, Resend, Summary, send_stored
 from receiver.cli.times import duration, iso
 from receiver.cli.watching import watch
-from receiver.guard import check_url, guarded_client
+from receiver.guard import check_url, guarded_client, typed
 from receiver.model import INTERNAL_SOURCE, Event, is_internal
 from receiver.settings import Settings
 from receiver.sources import build_sources
@@ -43,7 +43,9 @@ class Forwarding:
         async with (
             opened(self._settings, "reader") as store,
             aclosing(watch(store, which)) as rounds,
-            guarded_client(allow_private=self._how.allow_private, timeout=TOTAL_SECONDS) as client,
+            guarded_client(
+                typed(allow_private=self._how.allow_private), timeout=TOTAL_SECONDS
+            ) as client,
         ):
             client.headers.clear()
             if not self._as_json:

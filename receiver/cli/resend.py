@@ -13,8 +13,9 @@ from receiver.cli.deployment import opened
 from receiver.cli.output import print_json, print_line
 from receiver.cli.times import duration
 from receiver.errors import UsageError
-from receiver.guard import check_url, guarded_client, shown
+from receiver.guard import check_url, guarded_client, shown, typed
 from receiver.model import Event
+from receiver.posting import Answer, Headers, kept_headers, post, without
 from receiver.replay import Scanner, Selection
 from receiver.settings import Settings
 from receiver.signatures import Scheme
@@ -28,15 +29,6 @@ ATTEMPTS = 3
 RETRY_SECONDS = 0.5
 MOST_RETRY_SECONDS = 30.0
 TOTAL_SECONDS = 30.0
-MAX_ANSWER_BYTES = 64 * 1024
-"""More of an answer is not read."""
-_MASKED = "(masked)"
-_OF_THE_CONNECTION = frozenset(
-    {"accept-encoding", "connection", "content-length", "expect", "host", "keep-alive",
-     "proxy-connection", "te", "trailer", "transfer-encoding", "upgrade"}
-)  # fmt: skip
-
-Headers = list[tuple[str, str]]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -151,7 +143,7 @@ async def _resend(
     async with (
         opened(settings, "reader") as store,
         aclosing(Scanner(store, selection).events()) as events,
-        guarded_client(allow_private=how.allow_private, timeout=TOTAL_SECONDS) as client,
+        guarded_client(typed(allow_private=how.allow_private), timeout=TOTAL_SECONDS) as client,
     ):
         client.headers.clear()  # what was stored has all that it came with
         async with asyncio.TaskGroup() as group:
@@ -177,11 +169,7 @@ async def send_stored(
 
 def _headers(event: Event, own: Scheme | None, how: Resend) -> Headers:
     """Raises UsageError if it can't be signed."""
-    kept = [
-        (name, value)
-        for name, value in event.headers
-        if name not in _OF_THE_CONNECTION and value != _MASKED
-    ]
+    kept = kept_headers(event)
     if how.as_received:
         return kept
     scheme = how.scheme or own
@@ -193,8 +181,7 @@ def _headers(event: Event, own: Scheme | None, how: Resend) -> Headers:
     signed = _sign(scheme, event)
     # The old signature goes, also where another scheme has other headers for it.
     old = signed if own is None else signed + _sign(own, event)
-    replaced = {name.lower() for name, _ in old}
-    return [pair for pair in kept if pair[0] not in replaced] + signed
+    return without(kept, {name.lower() for name, _ in old}) + signed
 
 
 def _sign(scheme: Scheme, event: Event) -> Headers:
@@ -208,45 +195,24 @@ async def _post(
 
     Each try is signed by itself: after a long wait the first signature would be stale.
     """
-    import httpx2  # noqa: PLC0415 - slow, and only sending needs it
-
-    status, error, milliseconds, wait = 0, None, 0.0, 0.0
+    answer, milliseconds, wait = Answer(), 0.0, 0.0
     attempt = 0
     while attempt < how.attempts:
         await asyncio.sleep(wait)
         attempt += 1
         wait = RETRY_SECONDS * 2**attempt
-        begun = time.perf_counter()
-        # The store keeps headers as Latin-1, so this gives the exact bytes back.
-        pairs = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers()]
-        try:
-            async with (
-                asyncio.timeout(TOTAL_SECONDS),
-                client.stream("POST", how.url, content=body, headers=pairs) as answer,
-            ):
-                await _read_some(answer)
-        except (httpx2.HTTPError, TimeoutError) as failure:
-            status, error = 0, str(failure) or type(failure).__name__
+        answer = await post(client, how.url, body, headers(), within_seconds=TOTAL_SECONDS)
+        if not answer.status:
             continue
-        milliseconds = (time.perf_counter() - begun) * 1000
-        status, error = answer.status_code, None
-        if status < 500 and status != 429:
+        milliseconds = answer.milliseconds
+        if answer.status < 500 and answer.status != 429:
             break
-        asked = answer.headers.get("retry-after", "")
+        asked = answer.retry_after or ""
         if asked.isdecimal():
             wait = min(float(asked), MOST_RETRY_SECONDS)
     return {
-        "status": status,
+        "status": answer.status,
         "milliseconds": round(milliseconds, 2),
         "attempts": attempt,
-        "error": error,
+        "error": answer.error,
     }
-
-
-async def _read_some(answer: "httpx2.Response") -> None:
-    """Read the answer to its end, so that the connection serves again, but not a huge one."""
-    read = 0
-    async for chunk in answer.aiter_raw():
-        read += len(chunk)
-        if read > MAX_ANSWER_BYTES:
-            return
