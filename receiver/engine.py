@@ -12,10 +12,11 @@ import structlog
 from pydantic import SecretStr
 
 from receiver.disk import watch_disk
-from receiver.dispatch import Dispatcher, Lane
+from receiver.dispatch import Dispatcher, Lane, forwarding
 from receiver.dispatch.circuit import CircuitRules
 from receiver.dispatch.dead import tell_of_dead
 from receiver.dispatch.ending import RetryRules
+from receiver.dispatch.forwarding import Forward, build_forwards
 from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.policies import NOTHING_SET, HandlerPolicies
 from receiver.dispatch.releasing import Releaser
@@ -23,7 +24,7 @@ from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_stand_in import StandInRunner
-from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.run_target import SendClaim, TargetRunner, message_to
 from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
@@ -32,6 +33,7 @@ from receiver.housekeeping import keep_house
 from receiver.model import Event, NewDelivery, is_stand_in
 from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.outbox import Outbox, channel_rules
+from receiver.notify.redact import url_secrets
 from receiver.notify.routes import RouteTable
 from receiver.rate import Pace
 from receiver.registry import Handler, Registry, load_handlers
@@ -39,6 +41,7 @@ from receiver.replay import Progress, Repeater, Replayer, take_over_abandoned
 from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
 from receiver.settings.model import ClaribiSettings
+from receiver.sources import build_sources
 from receiver.store.base import Claim, Finish
 from receiver.store.space import DiskSpace
 from receiver.store.sqlite import Role, SqliteStore
@@ -107,7 +110,14 @@ class Engine:
         self.notifier = Notifier(
             {name: channel_spec(channel) for name, channel in settings.channels.items()},
             home=settings.home,
-            secrets=sensitive_values(settings),
+            secrets=sensitive_values(settings) | _forward_secrets(settings),
+        )
+        self.forwards = build_forwards(
+            settings.routes,
+            schemes={name: source.scheme for name, source in build_sources(settings).items()}
+            if any(route.forward for route in settings.routes)
+            else {},
+            redact=self.notifier.redactor.line,
         )
         self.waker: WebhookWaker | None = None
         """Wakes the API client's waits by the webhooks that come in; None before its first use."""
@@ -234,6 +244,8 @@ class Engine:
         log.info("engine.stopped", given_back=given_back)
         self._watchdog.stop()
         await self.notifier.close()
+        for forward in self.forwards.values():
+            await forward.close()
         await self.resources.close()
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.store.close()
@@ -261,6 +273,8 @@ class Engine:
         return tuple(new for new in made if not is_stand_in(new.name))
 
     def _find_target(self, name: str) -> NewDelivery | None:
+        if name in self.forwards:
+            return NewDelivery("target", name, forwarding.POLICY.attempts)
         try:
             return NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
         except KeyError:
@@ -290,6 +304,7 @@ class Engine:
         lanes.append(Lane(routes.NAME, runner, self.settings.dispatch.concurrency))
         for targets in self.notifier.channels.values():
             lanes += [self._target_lane(name) for name in targets]
+        lanes += [self._forward_lane(forward) for forward in self.forwards.values()]
         return lanes
 
     def _handler_lane(self, handler: Handler) -> Lane:
@@ -320,26 +335,42 @@ class Engine:
         self.dispatcher.abandon(claim, finish)
 
     def _target_lane(self, name: str) -> Lane:
-        target = self.notifier.get(name)
-        policy = self.notifier.retry_policy(name)
-        rules = RetryRules(policy=lambda _source: policy, redact=self.notifier.redactor.line)
-        channel = self.notifier.channel_of(name)
-        circuit = None
-        if channel.circuit_failures:
-            circuit = TargetCircuit(
-                name,
-                CircuitRules(
-                    failures=channel.circuit_failures, pause_seconds=channel.circuit_pause_seconds
-                ),
-            )
-        return Lane(
-            name,
-            TargetRunner(target=target, rules=rules, circuit=circuit),
-            channel.concurrency,
-            pace=target.pace,
-            circuit=circuit,
-            is_limited=True,
+        target, channel = self.notifier.get(name), self.notifier.channel_of(name)
+        rules = CircuitRules(
+            failures=channel.circuit_failures, pause_seconds=channel.circuit_pause_seconds
         )
+        return self._sending_lane(
+            name,
+            message_to(target),
+            policy=self.notifier.retry_policy(name),
+            circuit=TargetCircuit(name, rules) if channel.circuit_failures else None,
+            concurrency=channel.concurrency,
+            pace=target.pace,
+        )
+
+    def _forward_lane(self, forward: Forward) -> Lane:
+        return self._sending_lane(
+            forward.name,
+            forward.send,
+            policy=forwarding.POLICY,
+            circuit=TargetCircuit(forward.name, forwarding.CIRCUIT),
+            concurrency=forwarding.CONCURRENCY,
+            pace=forward.pace,
+        )
+
+    def _sending_lane(
+        self,
+        name: str,
+        send: SendClaim,
+        *,
+        policy: RetryPolicy,
+        circuit: TargetCircuit | None,
+        concurrency: int,
+        pace: Pace,
+    ) -> Lane:
+        rules = RetryRules(policy=lambda _source: policy, redact=self.notifier.redactor.line)
+        runner = TargetRunner(send=send, rules=rules, circuit=circuit)
+        return Lane(name, runner, concurrency, pace=pace, circuit=circuit, is_limited=True)
 
     def _rules(self, own: RetryOptions = NOTHING_SET) -> RetryRules:
         """Of deliveries to a handler, `own` being what it says itself."""
@@ -352,6 +383,12 @@ class Engine:
             NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
             for name in self.notifier.targets(channel)
         )
+
+
+def _forward_secrets(settings: Settings) -> frozenset[str]:
+    """What may be secret in the addresses that routes forward to."""
+    urls = [route.forward.get_secret_value() for route in settings.routes if route.forward]
+    return frozenset(part for url in urls for part in url_secrets(url))
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

@@ -18,6 +18,7 @@ from receiver.errors import UsageError
 from receiver.guard import (
     Refused,
     check_url,
+    configured,
     guarded_client,
     reach_of,
     shown,
@@ -96,6 +97,14 @@ def test_an_address_has_to_be_one_and_a_private_one_to_be_meant(url: str, text: 
 )  # fmt: skip
 def test_the_loopback_and_public_addresses_are_fine(url: str) -> None:
     check(url)
+
+
+@pytest.mark.parametrize("address", ["127.0.0.1", "10.0.0.1", "169.254.169.254", "::1"])
+def test_a_server_goes_to_its_own_machine_only_if_that_is_meant(address: str) -> None:
+    found = ipaddress.ip_address(address)
+    with pytest.raises(Refused, match="if meant, set allow_private = true"):
+        configured(allow_private=False).check(found)
+    configured(allow_private=True).check(found)
 
 
 class Sink:

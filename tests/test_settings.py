@@ -362,6 +362,20 @@ when = "event.data <"
             ),
             ({"channels": {"a": {**CHANNEL, "concurrency": 0}}}, "channels.a.concurrency: must be"),
             ({"sources": {"a": {**SOURCE, "rate": 5}}}, "sources.a.rate: write a rate such as"),
+            ({"routes": [{}]}, "routes[0]: says nothing to anybody; set notify, forward, or both"),
+            ({"routes": [{"forward": "https://a.b"}]}, "routes[0].forward: needs forward_secret"),
+            (
+                {"routes": [{"notify": "x", "allow_private": True}]},
+                "routes[0].allow_private: is used only with forward",
+            ),
+            (
+                {"routes": [{"forward": "ftp://a.b", "forward_secret": "whsec_" + "A" * 32}]},
+                "routes[0].forward: must be an http:// or https:// address",
+            ),
+            (
+                {"routes": [{"forward": "https://a.b", "forward_secret": "short"}]},
+                "routes[0].forward_secret: is shorter than 16 bytes",
+            ),
             ({"routes": [{"notify": "x", "name": "3"}]}, "routes[0].name: is no name; use a-z"),
             (
                 {"routes": [{"notify": "x", "name": "a"}, {"notify": "x", "name": "a"}]},

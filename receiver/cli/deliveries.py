@@ -276,7 +276,8 @@ def _warn_of_mistyped(settings: Settings, names: Sequence[str]) -> None:
     known = {handler.name for handler in found}
     for name in names:
         channel, slash, _ = name.partition("/")
-        if slash and "*" not in channel and channel not in settings.channels:
+        known_channels = {*settings.channels, "forward"}
+        if slash and "*" not in channel and channel not in known_channels:
             hint = name_hint(channel, settings.channels)
             print_warning(f"there is no channel {channel!r} in the settings; {hint}")
         near = None if slash or "*" in name or name in known else nearest(name, known)

@@ -121,6 +121,9 @@ def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
             }
             for message in verdict.messages
         ],
+        "forward": None
+        if verdict.forward is None
+        else {"target": verdict.forward.channel, "what": verdict.forward.body},
     }
 
 
@@ -139,6 +142,8 @@ def _print(document: dict[str, Any]) -> None:
         print_line(f"route {label}: {row['match']}{when}: yes", "green")
         for note in row["notes"]:
             print_line(f"  note: {note}", "yellow")
+        if row["forward"] is not None:
+            print_line(f"  {row['forward']['target']}: {row['forward']['what']}")
         for message in row["messages"]:
             targets = ", ".join(message["targets"])
             print_line(f"  {message['channel']} ({targets}), {message['severity']}:")

@@ -217,9 +217,11 @@ async def _today(
                 routed = table.route(event)
             except ValueError as error:  # a body that is no JSON
                 return HandlerRun(outcome="rejected", reason=str(error), values={}), []
-            reason = "; ".join(routed.notes)
             run = HandlerRun(
-                outcome="succeeded", reason=reason, messages=routed.messages, values={}
+                outcome="succeeded",
+                reason="; ".join(routed.notes),
+                messages=routed.messages + routed.forwards,
+                values={},
             )
             return run, []
 

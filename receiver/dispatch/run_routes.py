@@ -3,6 +3,8 @@
 from dataclasses import dataclass
 
 from receiver.dispatch.ending import Ending, RetryRules
+from receiver.dispatch.forwarding import POLICY
+from receiver.model import Message, NewDelivery, StagedMessage
 from receiver.notify.outbox import Outbox
 from receiver.notify.routes import RouteTable
 from receiver.store.base import Claim, Finish
@@ -28,5 +30,13 @@ class RoutesRunner:
             return ending.dead("PayloadError", str(error))
         return ending.succeeded(
             reason="; ".join(routed.notes)[:2048] or None,
-            messages=self.outbox.stage(routed.messages, claim.event),
+            messages=(
+                *self.outbox.stage(routed.messages, claim.event),
+                *(_forward(told) for told in routed.forwards),
+            ),
         )
+
+
+def _forward(told: Message) -> StagedMessage:
+    delivery = NewDelivery("target", told.channel, POLICY.attempts)
+    return StagedMessage(told, (delivery,))

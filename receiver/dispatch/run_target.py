@@ -1,6 +1,7 @@
-"""Sends one claimed message to its target, and says how it ended."""
+"""Sends what was claimed to its target, and says how it ended."""
 
 import asyncio
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 
 from receiver.dispatch.ending import FINAL, Ending, RetryRules
@@ -16,27 +17,40 @@ _BUSY = "TargetBusy"
 _WAIT_SECONDS = 5.0
 
 
+SendClaim = Callable[[Claim], Awaitable[SendResult]]
+"""Sends what a delivery is about, once. Like `Target.send` it raises nothing, and ends in time."""
+
+
+def message_to(target: Target) -> SendClaim:
+    """Sends the delivery's message to the target."""
+
+    async def send(claim: Claim) -> SendResult:
+        assert claim.message is not None, "a target's delivery has a message"
+        return await target.send(claim.message)
+
+    return send
+
+
 @dataclass(frozen=True, kw_only=True)
 class TargetRunner:
     """Sends to one target; one for each of them."""
 
-    target: Target
+    send: SendClaim
     rules: RetryRules
     circuit: TargetCircuit | None = None
 
     async def __call__(self, claim: Claim) -> Finish:
-        """Send the message once. Raises Postpone if it could not even begin.
+        """Send once. Raises Postpone if it could not even begin.
 
         At a stop it ends by itself: with an attempt whose outcome is unknown.
         """
-        assert claim.message is not None, "a target's delivery has a message"
         ending = Ending(claim, self.rules)
         if (expired := ending.expired()) is not None:
             return expired
         if self.circuit is not None and not self.circuit.begin():
             raise Postpone(0.0)
         try:
-            result = await self.target.send(claim.message)
+            result = await self.send(claim)
         except asyncio.CancelledError:
             # Not given back as unrun: what was on its way may have arrived.
             return ending.cut_off("Stopped", "cut off by a stop; it may have arrived")

@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from receiver.doctor.finding import Finding, fault, ok, warning
 from receiver.errors import ConfigError, HandlerLoadError
 from receiver.notify import Notifier, routes
+from receiver.notify.routes import forward_names
 from receiver.registry import load_handlers
 from receiver.settings import Settings
 
@@ -25,6 +26,8 @@ def examine_parts(settings: Settings) -> Parts:
         names = look(settings, parts.findings)
         parts.names = None if parts.names is None or names is None else parts.names | names
     parts.findings.append(_examine_claribi(settings))
+    if parts.names is not None:
+        parts.names |= forward_names(settings.routes)
     return parts
 
 

@@ -8,6 +8,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple, Protocol
+from urllib.parse import urlsplit
 
 from receiver.model import Event, Message, Severity
 from receiver.notify.condition import Condition
@@ -16,7 +17,16 @@ from receiver.patterns import compile_patterns
 NAME = "routes"
 """The name of the delivery in which an event's routes are worked out."""
 
+HOPS_HEADER = "clarihook-forwarded"
+"""Says how often a webhook has been forwarded by then."""
+MAX_HOPS = 5
+"""So often at most, or two deployments that forward to each other would never end."""
+
 _MAX_TEXT_CHARS = 65_536
+
+
+class _Secret(Protocol):
+    def get_secret_value(self) -> str: ...
 
 
 class RouteSettings(Protocol):
@@ -35,6 +45,8 @@ class RouteSettings(Protocol):
     @property
     def notify(self) -> Sequence[str]: ...
     @property
+    def forward(self) -> _Secret | None: ...
+    @property
     def severity(self) -> Severity: ...
     @property
     def title(self) -> str | None: ...
@@ -48,6 +60,8 @@ class Routed(NamedTuple):
     messages: tuple[Message, ...]
     notes: tuple[str, ...]
     """What each route did not say, or said otherwise than it should, and why."""
+    forwards: tuple[Message, ...] = ()
+    """What tells of each forward; its channel is the name of the target that posts the event."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,6 +76,8 @@ class Verdict:
     is_for_event: bool = True
     """Whether the event is of its types and its source, and no earlier route ended the list."""
     messages: tuple[Message, ...] = ()
+    forward: Message | None = None
+    """What tells of its forward; see `Routed.forwards`."""
     notes: tuple[str, ...] = ()
     """What it says otherwise than it should, and why."""
 
@@ -86,6 +102,25 @@ class _Route:
     body: Any
 
 
+def forward_name(number: int, route: RouteSettings) -> str:
+    """What the deliveries of a route's forward go by: `forward/NAME`, or its number.
+
+    No channel's target has such a name: it would have a number and a hyphen.
+    """
+    return f"forward/{route.name or number}"
+
+
+def forward_names(routes: Sequence[RouteSettings]) -> set[str]:
+    """The names of all forwards."""
+    return {forward_name(number, each) for number, each in enumerate(routes, 1) if each.forward}
+
+
+def hops(event: Event) -> int:
+    """How often the webhook had been forwarded when it came."""
+    counts = (value for name, value in event.headers if name == HOPS_HEADER)
+    return max((int(count[:4]) for count in counts if count[:4].isdecimal()), default=0)
+
+
 class RouteTable:
     """All routes of the settings, compiled once. Every matching route speaks, up to one that has
     matched and does not `continue`.
@@ -102,15 +137,18 @@ class RouteTable:
         """The messages of an event, in the order of the routes."""
         messages: list[Message] = []
         notes: list[str] = []
+        forwards: list[Message] = []
         for route in self._routes:
             if _is_for(route, event.source, event.type):
                 verdict = _judge(route, event)
                 said = verdict.notes if verdict.refusal is None else (verdict.refusal,)
                 notes += [f"route {verdict.label}: {note}" for note in said]
                 messages += verdict.messages
+                if verdict.forward is not None:
+                    forwards.append(verdict.forward)
                 if verdict.ends_list:
                     break
-        return Routed(tuple(messages), tuple(notes))
+        return Routed(tuple(messages), tuple(notes), tuple(forwards))
 
     def explain(self, event: Event) -> tuple[Verdict, ...]:
         """What each route says of an event, or why it says nothing: `route`, rule by rule."""
@@ -176,7 +214,8 @@ def _judge(route: _Route, event: Event) -> Verdict:
               "received_at": event.received_at, "event_id": event.id}  # fmt: skip
     title, title_note = _render(route.title, values, plain=event.type)
     body, body_note = _render(route.body, values, plain=_listing(event.json))
-    notes = (("its title", title_note), ("its body", body_note))
+    forward, forward_note = _forward(route, event)
+    notes = (("its title", title_note), ("its body", body_note), ("its forward", forward_note))
     return Verdict(
         number=route.number,
         settings=route.settings,
@@ -184,8 +223,25 @@ def _judge(route: _Route, event: Event) -> Verdict:
             Message(channel=channel, title=title, body=body, severity=route.settings.severity)
             for channel in route.settings.notify
         ),
+        forward=forward,
         notes=tuple(f"{part} {note}" for part, note in notes if note),
     )
+
+
+def _forward(route: _Route, event: Event) -> tuple[Message | None, str]:
+    """What tells of the event's forward, if the route has one and may; and a note."""
+    if route.settings.forward is None:
+        return None, ""
+    if (so_often := hops(event)) >= MAX_HOPS:
+        return None, f"was left out: it has been forwarded {so_often} times; do they go in a ring?"
+    url = urlsplit(route.settings.forward.get_secret_value())
+    # Only the host: a path may hold a token.
+    told = Message(
+        channel=forward_name(route.number, route.settings),
+        title=f"{event.type} forwarded to {url.hostname}",
+        body=f"the webhook itself: {len(event.body)} bytes, by {url.scheme} to {url.hostname}",
+    )
+    return told, ""
 
 
 def _render(template: Any, values: Mapping[str, Any], *, plain: str) -> tuple[str, str]:

@@ -127,6 +127,7 @@ def _check_route(
     if isinstance(source, str) and source not in sources and source != INTERNAL_SOURCE:
         hint = name_hint(source, sources)
         yield Problem((*path, "source"), f'there is no source "{source}"; {hint}')
+    yield from _check_forward(path, route)
     notify = route.get("notify")
     names = (
         [notify] if isinstance(notify, str) else notify if isinstance(notify, list | tuple) else []
@@ -136,6 +137,18 @@ def _check_route(
             hint = name_hint(channel, channels)
             text = f'there is no channel "{channel}"; {hint}'
             yield Problem((*path, "notify", index), text)
+
+
+def _check_forward(path: KeyPath, route: Mapping[str, Any]) -> Iterator[Problem]:
+    if "forward" not in route:
+        if "notify" not in route:
+            yield Problem(path, "says nothing to anybody; set notify, forward, or both")
+        for key in ("forward_secret", "allow_private"):
+            if key in route:
+                yield Problem((*path, key), "is used only with forward; set that too")
+    elif "forward_secret" not in route:
+        text = 'needs forward_secret, to sign with: "env:NAME" or "file:PATH" of a whsec_ secret'
+        yield Problem((*path, "forward"), text)
 
 
 def _check_route_name(index: int, routes: Sequence[Any]) -> Iterator[Problem]:

@@ -45,6 +45,7 @@ from receiver.settings.values import (
     RateValue,
     Secret,
     SecretValue,
+    SigningSecret,
     Surroundings,
     Text,
     Texts,
@@ -52,18 +53,8 @@ from receiver.settings.values import (
 )
 
 SchemeName = Literal["standard", "claribi", "github", "stripe", "slack", "shopify", "hmac", "none"]
-MIN_SECRET_BYTES = 16
 
 Name = Annotated[str, StringConstraints(pattern=r"^[a-z0-9][a-z0-9_-]{0,63}$")]
-
-
-def _long_enough(secret: Secret) -> Secret:
-    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
-        raise ValueError(
-            f"is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed; give the sender and "
-            "this source a longer one, such as from: openssl rand -hex 32"
-        )
-    return secret
 
 
 def _long_lease(lease: timedelta) -> timedelta:
@@ -178,7 +169,7 @@ class SourceSettings(Section):
     """How the sender signs: "claribi", "standard", "github", "stripe", "slack", "shopify", "hmac",
     or "none"."""
     secrets: Annotated[
-        tuple[Annotated[SecretValue, AfterValidator(_long_enough)], ...],
+        tuple[SigningSecret, ...],
         BeforeValidator(one_or_many),
     ] = ()
     """The secrets that verify, each 16 bytes or more; several while one is being replaced."""

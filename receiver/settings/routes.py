@@ -8,7 +8,7 @@ from pydantic import AfterValidator, BeforeValidator, Field
 from receiver.model import Severity
 from receiver.settings.checks import parse_cel, parse_template
 from receiver.settings.section import Section
-from receiver.settings.values import Text, one_or_many
+from receiver.settings.values import ForwardUrl, SigningSecret, Text, one_or_many
 
 Template = Annotated[str, AfterValidator(parse_template)]
 
@@ -21,7 +21,7 @@ def _route_name(name: str) -> str:
 
 
 class RouteSettings(Section):
-    """A rule that sends a message about matching events, without a handler."""
+    """A rule that sends a message about matching events, or forwards them, without a handler."""
 
     name: Annotated[str, AfterValidator(_route_name)] | None = None
     """What explanations and notes call it, such as "low-credits"; unset is its number."""
@@ -33,8 +33,14 @@ class RouteSettings(Section):
     """A CEL condition on the event, such as "event.data.remaining < 100"."""
     goes_on: bool = Field(default=True, alias="continue")
     """Whether later routes are looked at once this one has matched; false ends the list."""
-    notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)]
+    notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)] = ()
     """The channels that get the message."""
+    forward: ForwardUrl | None = None
+    """An http:// or https:// address that the webhook itself is posted to; may be a reference."""
+    forward_secret: SigningSecret | None = None
+    """Signs what is forwarded, by Standard Webhooks: a reference to a whsec_ secret."""
+    allow_private: bool = False
+    """Whether `forward` may lead to this machine or into a private network."""
     severity: Severity = Severity.INFO
     """The message's severity: "info", "success", "warning" or "critical"."""
     title: Template | None = None

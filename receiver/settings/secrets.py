@@ -23,12 +23,22 @@ def secrets_of(settings: Settings) -> Iterator[tuple[KeyPath, Secret]]:
     for name, channel in settings.channels.items():
         for index, url in enumerate(channel.urls):
             yield ("channels", name, "urls", index), url
+    for index, route in enumerate(settings.routes):
+        for key in ("forward", "forward_secret"):
+            forwarding: Secret | None = getattr(route, key)
+            if forwarding is not None:
+                yield ("routes", index, key), forwarding
 
 
 def is_sensitive(path: KeyPath, secret: Secret) -> bool:
-    """Whether the value has to be hidden: a database without a password or a plain file has not."""
+    """Whether the value has to be hidden: a database without a password, a plain file and an
+    address that holds nothing but a host and a path have not.
+    """
     if path == ("store", "url"):
         return bool(urlsplit(secret.get_secret_value()).password)
+    if path[-1] == "forward" and secret.reference is None:
+        url = urlsplit(secret.get_secret_value())
+        return bool(url.username or url.password or url.query)
     return not secret.get_secret_value().startswith("file://")
 
 

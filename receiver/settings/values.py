@@ -6,8 +6,10 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any
+from urllib.parse import urlsplit
 
 from pydantic import (
+    AfterValidator,
     BeforeValidator,
     Field,
     PlainSerializer,
@@ -20,6 +22,7 @@ from pydantic import (
 from receiver.durations import format_duration, parse_duration
 from receiver.rate import Rate, parse_rate
 
+MIN_SECRET_BYTES = 16
 MAX_SECRET_FILE_BYTES = 65_536
 _NOT_FOUND_HERE = "unavailable://the-secret-can-not-be-found-here"
 """Stands for a secret that is not needed."""
@@ -147,6 +150,35 @@ Count = Annotated[int, Field(ge=1)]
 
 SecretValue = Annotated[Secret, PlainValidator(resolve_secret), PlainSerializer(str)]
 """A secret, by reference or literal."""
+
+
+def _long_enough(secret: Secret) -> Secret:
+    if len(secret.get_secret_value().encode()) < MIN_SECRET_BYTES:
+        raise ValueError(
+            f"is shorter than {MIN_SECRET_BYTES} bytes, so it can be guessed; give both sides "
+            "a longer one, such as from: openssl rand -hex 32"
+        )
+    return secret
+
+
+SigningSecret = Annotated[SecretValue, AfterValidator(_long_enough)]
+"""A secret that signs or verifies."""
+
+
+def _http_address(secret: Secret) -> Secret:
+    text = secret.get_secret_value()
+    try:
+        url = urlsplit(text)
+        is_address = url.scheme in ("http", "https") and bool(url.hostname) and url.port != 0
+    except ValueError:  # a port that is no number, brackets without an IPv6 address
+        is_address = False
+    if text != _NOT_FOUND_HERE and not is_address:
+        raise ValueError("must be an http:// or https:// address")
+    return secret
+
+
+ForwardUrl = Annotated[SecretValue, AfterValidator(_http_address)]
+"""An address to post to; its path or query may hold a token."""
 
 TargetUrl = Annotated[Secret, PlainValidator(_resolve_target), PlainSerializer(str)]
 """An Apprise URL, or `file://PATH`; a secret, since such URLs carry tokens and passwords."""

@@ -17,7 +17,7 @@ from receiver.dispatch.lane import Runner
 from receiver.dispatch.policies import HandlerPolicies
 from receiver.dispatch.resources import SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
-from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.run_target import TargetRunner, message_to
 from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
@@ -247,7 +247,7 @@ async def send_message(store: SqliteStore, *, attempts: int = 3) -> int:
 
 
 def target_lane(target: Answers, *, limit: int = 1, circuit: TargetCircuit | None = None) -> Lane:
-    runner = TargetRunner(target=target, rules=RULES, circuit=circuit)
+    runner = TargetRunner(send=message_to(target), rules=RULES, circuit=circuit)
     return Lane(target.name, runner, limit, target.pace, circuit, is_limited=True)
 
 

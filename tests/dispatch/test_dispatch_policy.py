@@ -24,7 +24,7 @@ from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.intake import Planner
 from receiver.dispatch.policies import HandlerPolicies
 from receiver.dispatch.run_handler import HandlerRunner
-from receiver.dispatch.run_target import TargetRunner
+from receiver.dispatch.run_target import TargetRunner, message_to
 from receiver.model import Attempt, Delivery, Message, NewDelivery, Outcome, State
 from receiver.notify import SendResult
 from receiver.rate import Pace
@@ -213,7 +213,7 @@ async def send_message(store: SqliteStore, policy: RetryPolicy, *results: SendRe
         staged = StagedMessage(message, (NewDelivery("target", TARGET, policy.attempts),))
         return (await succeed(claim))._replace(messages=(staged,))
 
-    runner = TargetRunner(target=Answers(*results), rules=rules(policy))
+    runner = TargetRunner(send=message_to(Answers(*results)), rules=rules(policy))
     async with dispatching(store, Lane("h.says", says, 1), Lane(TARGET, runner, 1)):
         says_id = await send(store, "h.says")
         said = await in_state(store, says_id)
