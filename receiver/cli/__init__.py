@@ -9,7 +9,9 @@ import inspect
 import io
 import os
 import sys
+import threading
 import traceback
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
@@ -140,6 +142,27 @@ def root(
 
 def main() -> None:
     """Run the command line; ends with 0 done, 1 it failed, 2 usage, settings or handlers."""
+    try:
+        _run()
+    except SystemExit as end:
+        if any(each.daemon for each in threading.enumerate()):
+            _leave(end.code)
+        raise
+
+
+def _leave(status: object) -> None:
+    """End the process although a thread hangs, in a send or in a handler, without its consent.
+
+    At the interpreter's own end a thread that comes back just then is unwound by the C library,
+    through code that may not bear it: SIGABRT, `FATAL: exception not rethrown`.
+    """
+    for stream in (sys.stdout, sys.stderr):
+        with suppress(OSError, ValueError):
+            stream.flush()
+    os._exit(status if isinstance(status, int) else int(status is not None))
+
+
+def _run() -> None:
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack what data has
     try:

@@ -75,7 +75,9 @@ class Redactor:
         forms = {form for secret in found for form in _forms(secret)}
         # Longest first, so that no secret is left with its tail showing.
         ordered = sorted(forms, key=lambda form: (-len(form), form))
-        self._known = re.compile("|".join(map(re.escape, ordered))) if ordered else None
+        # In any case: a host comes back in lower case, `%2F` as `%2f`.
+        known = "|".join(map(re.escape, ordered))
+        self._known = re.compile(known, re.IGNORECASE) if ordered else None
 
     def __call__(self, text: str) -> str:
         if self._known is not None:

@@ -2,12 +2,9 @@
 
 import socket
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
-from aiosmtpd.controller import Controller
-from aiosmtpd.smtp import AuthResult, LoginPassword
-from notify_endpoints import Mail, MakeTarget, Web
+from notify_endpoints import Mail, MakeTarget, Web, mailbox
 from service_forms import Services
 from service_server import ServiceServer, redirected
 
@@ -44,36 +41,10 @@ def services(
     server.clear()
 
 
-class _AnyPort(Controller):
-    """Controller asks the port that it was given for its first hello, even where that is 0."""
-
-    def _trigger_server(self) -> None:
-        self.port = self.server.sockets[0].getsockname()[1]
-        super()._trigger_server()
-
-
 @pytest.fixture
 def mail() -> Iterator[Mail]:
-    box = Mail()
-
-    def authenticate(_s: Any, _sess: Any, _env: Any, _mechanism: str, data: Any) -> AuthResult:
-        assert isinstance(data, LoginPassword)
-        box.credentials = (data.login, data.password)
-        return AuthResult(success=data.password == b"sekret-mail-password", handled=False)
-
-    controller = _AnyPort(
-        box,
-        hostname="127.0.0.1",
-        port=0,
-        authenticator=authenticate,
-        auth_require_tls=False,
-    )
-    controller.start()
-    box.port = controller.port
-    yield box
-    if box.hang is not None:
-        controller.loop.call_soon_threadsafe(box.hang.set)
-    controller.stop()
+    with mailbox() as box:
+        yield box
 
 
 @pytest.fixture

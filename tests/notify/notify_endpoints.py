@@ -5,12 +5,14 @@ import gzip
 import socket
 import struct
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from typing import Any
 
-from aiosmtpd.smtp import SMTP, Envelope, Session
+from aiosmtpd.controller import Controller
+from aiosmtpd.smtp import SMTP, AuthResult, Envelope, LoginPassword, Session
 
 from receiver.model import Attachment, Message, MessageFormat, Severity
 from receiver.notify.apprise_target import AppriseTarget
@@ -156,6 +158,39 @@ class Mail:
         assert isinstance(content, bytes)
         self.letters.append(content)
         return self.data_answer
+
+
+class _AnyPort(Controller):
+    """Controller asks the port that it was given for its first hello, even where that is 0."""
+
+    def _trigger_server(self) -> None:
+        self.port = self.server.sockets[0].getsockname()[1]
+        super()._trigger_server()
+
+
+@contextmanager
+def mailbox() -> Iterator[Mail]:
+    """A mail server that knows one password."""
+    box = Mail()
+
+    def authenticate(_s: Any, _sess: Any, _env: Any, _mechanism: str, data: Any) -> AuthResult:
+        assert isinstance(data, LoginPassword)
+        box.credentials = (data.login, data.password)
+        return AuthResult(success=data.password == b"sekret-mail-password", handled=False)
+
+    controller = _AnyPort(
+        box,
+        hostname="127.0.0.1",
+        port=0,
+        authenticator=authenticate,
+        auth_require_tls=False,
+    )
+    controller.start()
+    box.port = controller.port
+    yield box
+    if box.hang is not None:
+        controller.loop.call_soon_threadsafe(box.hang.set)
+    controller.stop()
 
 
 MakeTarget = Callable[..., AppriseTarget]
