@@ -160,6 +160,7 @@ class Engine:
             stand_ins=sorted({problem.stand_in for problem in registry.problems}),
         )
         store.on_dead = tell_of_dead(self.planner)
+        store.fall_back = self._fall_back
         store.on_dead_told = self.dispatcher.expect
         self.intake = DispatchIntake(
             store,
@@ -377,6 +378,13 @@ class Engine:
         return RetryRules(
             policy=lambda source: self.policies.of(source, own), redact=self.notifier.redactor
         )
+
+    def _fall_back(self, target: str) -> tuple[NewDelivery, ...]:
+        """Where a message goes that is dead for this target; see `Store.fall_back`."""
+        channel = self.settings.channels.get(target.partition("/")[0])
+        if channel is None or channel.fallback is None:
+            return ()
+        return self._target_deliveries(channel.fallback)
 
     def _target_deliveries(self, channel: str) -> tuple[NewDelivery, ...]:
         return tuple(

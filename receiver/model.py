@@ -251,6 +251,8 @@ class Delivery:
     hold_group: str | None = None
     merged_into: DeliveryId | None = None
     """The delivery of the digest in which its message went out, instead of by itself."""
+    fallback_of: DeliveryId | None = None
+    """The dead delivery whose message it carries to the fallback of that target's channel."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -674,3 +674,26 @@ def paths(value: Any, path: tuple[Any, ...] = ()) -> list[tuple[Any, ...]]:
     inside = value.items() if isinstance(value, dict) else []
     inside = enumerate(value) if isinstance(value, list) else inside
     return [found for key, v in inside for found in [(*path, key), *paths(v, (*path, key))]]
+
+
+def test_a_fallback_is_another_channel_and_comes_to_an_end() -> None:
+    def channels(**fallbacks: str) -> dict[str, Any]:
+        urls = ["file://a.jsonl"]
+        return {"channels": {n: {"urls": urls, "fallback": f} for n, f in fallbacks.items()}}
+
+    end = {"urls": ["file://b.jsonl"]}
+    good = channels(a="b", b="c")
+    good["channels"]["c"] = end
+    assert Settings.from_dict(good).channels["a"].fallback == "b"
+    assert problems_of(channels(a="a")) == [
+        "channels.a.fallback: goes in a circle: a → a; let one of them have none"
+    ]
+    assert problems_of(channels(a="b", b="c", c="b")) == [
+        "channels.b.fallback: goes in a circle: b → c → b; let one of them have none",
+        "channels.c.fallback: goes in a circle: c → b → c; let one of them have none",
+    ]
+    wrong = channels(backup="backups")
+    wrong["channels"]["sms"] = end
+    assert problems_of(wrong) == [
+        'channels.backup.fallback: there is no channel "backups"; did you mean "backup"?'
+    ]

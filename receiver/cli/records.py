@@ -66,6 +66,9 @@ def delivery_record(delivery: Delivery) -> dict[str, Any]:
         "finalized_at": None if delivery.finalized_at is None else iso(delivery.finalized_at),
         "reason": reason_of(delivery),
         "replay_id": delivery.replay_id,
+        "fallback_of": None
+        if delivery.fallback_of is None
+        else format_delivery_id(delivery.fallback_of),
     }
 
 

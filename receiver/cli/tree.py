@@ -81,6 +81,8 @@ def _grow(tree: Tree, story: Story) -> None:
         head.append(f", due {shown(delivery.due_at)}")
     if delivery.replay_id is not None:
         head.append(f", of replay {delivery.replay_id}")
+    if delivery.fallback_of is not None:
+        head.append(f", fallback of {format_delivery_id(delivery.fallback_of)}")
     branch = tree.add(head)
     if delivery.key is not None:
         branch.add(f"key {printable(delivery.key)}")

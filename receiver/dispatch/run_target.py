@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from receiver.dispatch.ending import FINAL, Ending, RetryRules
 from receiver.dispatch.lane import Postpone
@@ -25,8 +25,13 @@ def message_to(target: Target) -> SendClaim:
     """Sends the delivery's message to the target."""
 
     async def send(claim: Claim) -> SendResult:
-        assert claim.message is not None, "a target's delivery has a message"
-        return await target.send(claim.message)
+        message = claim.message
+        assert message is not None, "a target's delivery has a message"
+        if claim.fallback_of is not None:
+            words = f"{claim.fallback_of} did not take this"
+            title = f"{words}: {message.title}" if message.title else words
+            message = replace(message, title=title)
+        return await target.send(message)
 
     return send
 

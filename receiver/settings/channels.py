@@ -52,6 +52,8 @@ class ChannelSettings(Section):
     """HTTP statuses and error classes after which a message is dead at once."""
     retry_on: Errors = ()
     """HTTP statuses and error classes that are tried again although they are permanent."""
+    fallback: str | None = None
+    """The channel that gets what a target here is dead for, with all its targets; unset is none."""
     quiet_hours: QuietHoursSettings | None = None
     """When its messages are held until morning; unset is never."""
 

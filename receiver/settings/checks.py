@@ -79,6 +79,7 @@ def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
         yield from check_retries(("sources", name), _table(sources, name))
     for name in channels:
         yield from check_retries(("channels", name), _table(channels, name))
+        yield from _check_fallback(name, channels)
     yield from check_retries(("dispatch",), _table(data, "dispatch"))
     routes = data.get("routes")
     if not isinstance(routes, list | tuple):
@@ -149,6 +150,23 @@ def _check_forward(path: KeyPath, route: Mapping[str, Any]) -> Iterator[Problem]
     elif "forward_secret" not in route:
         text = 'needs forward_secret, to sign with: "env:NAME" or "file:PATH" of a whsec_ secret'
         yield Problem((*path, "forward"), text)
+
+
+def _check_fallback(name: str, channels: Mapping[str, Any]) -> Iterator[Problem]:
+    path: KeyPath = ("channels", name, "fallback")
+    way = [name]
+    while isinstance(following := _table(channels, way[-1]).get("fallback"), str):
+        if following not in channels:
+            if len(way) == 1:
+                hint = name_hint(following, channels)
+                yield Problem(path, f'there is no channel "{following}"; {hint}')
+            return
+        if following in way:
+            if following == name:
+                shown = " → ".join([*way, following])
+                yield Problem(path, f"goes in a circle: {shown}; let one of them have none")
+            return
+        way.append(following)
 
 
 def _check_route_name(index: int, routes: Sequence[Any]) -> Iterator[Problem]:

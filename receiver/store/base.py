@@ -122,6 +122,10 @@ OnDead = Callable[[DeadDelivery], tuple[NewEvent, Sequence[NewDelivery]] | None]
 """The event that tells of a dead delivery, with its deliveries; None to tell nobody."""
 
 
+FallBack = Callable[[str], Sequence[NewDelivery]]
+"""The deliveries to the targets that get a message when its delivery to that target is dead."""
+
+
 class Claim(NamedTuple):
     """A delivery that is now this worker's to run, with what it needs."""
 
@@ -139,6 +143,8 @@ class Claim(NamedTuple):
     message: Message | None = None
     """What a target's delivery sends; None for a handler's delivery."""
     replay_id: int | None = None
+    fallback_of: str | None = None
+    """The target that did not take the message, if it comes to this one instead."""
 
 
 class OpenCircuit(NamedTuple):
@@ -283,8 +289,11 @@ class Store(Protocol):
     """Asked, on the writer's thread, for the event that tells of a delivery that becomes dead,
     however it does: it is stored in that same transaction. Pure. Not asked for what a quiet
     replay made."""
+    fall_back: FallBack | None
+    """Asked, on the writer's thread, when a target's delivery becomes dead: what it says is stored
+    in that same transaction, once for each message and target. Pure."""
     on_dead_told: Callable[[int], None] | None
-    """Called on the loop after such a commit, with how many deliveries those events have."""
+    """Called on the loop after such a commit, with how many deliveries came of it."""
 
     async def open(self) -> None:
         """Open, bring the schema up to date and, as the owner, take up what a dead one left.

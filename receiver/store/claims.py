@@ -76,8 +76,9 @@ def _claim(db: "sqlite3.Connection", queries: Queries, row: Sequence[Any]) -> Cl
         max_attempts=max_attempts,
         since_ms=since_ms,
         key=key,
-        message=_message(db, queries, message_id, row[18:]) if message_id is not None else None,
+        message=_message(db, queries, message_id, row[18:24]) if message_id is not None else None,
         replay_id=replay_id,
+        fallback_of=row[24],
     )
 
 

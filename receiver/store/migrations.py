@@ -418,3 +418,8 @@ WHERE
     );
 """,
     )
+
+
+@migrations(name="0010_fallbacks")
+def _0010(db: Database) -> None:
+    _run(db, "ALTER TABLE deliveries ADD COLUMN fallback_of INTEGER;")

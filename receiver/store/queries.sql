@@ -249,7 +249,8 @@ SELECT
     messages.body,
     messages.severity,
     messages.format,
-    messages.bodies
+    messages.bodies,
+    (SELECT dead.name FROM deliveries AS dead WHERE dead.id = deliveries.fallback_of)
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 LEFT JOIN messages ON messages.id = deliveries.message_id
@@ -304,6 +305,32 @@ LEFT JOIN attempts
 LEFT JOIN messages ON messages.id = deliveries.message_id
 LEFT JOIN replays ON replays.id = deliveries.replay_id
 WHERE deliveries.id = ? AND coalesce(replays.is_quiet, 0) = 0
+
+-- name: kind_and_name
+SELECT kind, name
+FROM deliveries
+WHERE id = ?
+
+-- name: insert_fallback
+-- Once for each message and target, however many targets die of it, or one of them again.
+INSERT INTO deliveries (
+    id, event_seq, kind, name, state, priority, max_attempts, due_at, created_at, message_id,
+    replay_id, fallback_of
+)
+SELECT
+    ?1, event_seq, 'target', ?2, 'pending', replay_id IS NOT NULL, ?3, ?4, ?4, message_id,
+    replay_id, id
+FROM deliveries AS dead
+WHERE
+    id = ?5
+    AND NOT EXISTS (
+        SELECT 1
+        FROM deliveries AS other
+        WHERE
+            other.message_id = dead.message_id
+            AND other.name = ?2
+            AND other.replay_id IS dead.replay_id
+    )
 
 -- name: insert_message
 INSERT INTO messages (delivery_id, channel, title, body, severity, format, bodies)

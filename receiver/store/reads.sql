@@ -239,7 +239,8 @@ SELECT
     deliveries.message_id,
     deliveries.hold_kind,
     deliveries.hold_group,
-    deliveries.merged_into
+    deliveries.merged_into,
+    deliveries.fallback_of
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE
@@ -275,7 +276,8 @@ SELECT
     deliveries.message_id,
     deliveries.hold_kind,
     deliveries.hold_group,
-    deliveries.merged_into
+    deliveries.merged_into,
+    deliveries.fallback_of
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE events.id = ?

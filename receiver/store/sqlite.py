@@ -25,6 +25,7 @@ from receiver.store.alive import LifeLock
 from receiver.store.base import (
     CancelHeld,
     Claims,
+    FallBack,
     Finish,
     HeldGroup,
     OnDead,
@@ -75,6 +76,7 @@ class SqliteStore(SqliteReads):
         self.on_fatal: Callable[[BaseException], None] | None = None
         """Called on the loop when the disk fails so that nothing can be trusted any more."""
         self.on_dead: OnDead | None = None
+        self.fall_back: FallBack | None = None
         self.on_dead_told: Callable[[int], None] | None = None
         self.on_full: Callable[[], None] = lambda: None
         """Called on the writer's thread when a write finds the disk full; set before `open`."""
@@ -123,6 +125,7 @@ class SqliteStore(SqliteReads):
         dead_events = DeadEvents(
             self._queries,
             on_dead=lambda: self.on_dead,
+            fall_back=lambda: self.fall_back,
             next_number=self._next_number,
             told=self._tell_of_dead,
         )

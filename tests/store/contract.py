@@ -795,6 +795,75 @@ class DeadContract:
         assert len(told.asked) == 1
 
 
+class FallbackContract:
+    """A message whose delivery to a target is dead goes to the fallback's targets, once."""
+
+    BACKUP = NewDelivery("target", "backup/1-mailto", 2)
+
+    async def sent_to(self, store: Store, *targets: NewDelivery) -> str:
+        """The event of a message to these targets."""
+        await record_one(store)
+        claim = await claim_one(store)
+        await finish(store, end(claim, messages=(StagedMessage(MESSAGE, targets),)))
+        return claim.event.id
+
+    async def names(self, store: Store, event_id: str) -> list[str]:
+        return [each.name for each in await store.deliveries_of(event_id)][1:]
+
+    async def test_it_is_there_as_soon_as_the_delivery_is_dead(self, store: Store) -> None:
+        told: list[int] = []
+        store.fall_back = {OPS.name: [self.BACKUP]}.get  # type: ignore[assignment]
+        store.on_dead_told = told.append
+        event_id = await self.sent_to(store, OPS)
+        dead = await claim_one(store, OPS.name)
+        await finish(store, end(dead, State.DEAD))
+        fallback = await claim_one(store, self.BACKUP.name)
+        assert (fallback.message, fallback.fallback_of) == (MESSAGE, OPS.name)
+        assert (fallback.event.id, fallback.max_attempts) == (event_id, 2)
+        assert (await store.deliveries_of(event_id))[-1].fallback_of == dead.delivery_id
+        assert told == [1]
+
+    async def test_each_target_gets_it_once_however_many_die(self, store: Store) -> None:
+        store.fall_back = lambda _name: [self.BACKUP]
+        event_id = await self.sent_to(store, OPS, MAIL)
+        for name in (OPS.name, MAIL.name):
+            await finish(store, end(await claim_one(store, name), State.DEAD))
+        await store.retry([(await store.deliveries_of(event_id))[1].id], now_ms=now_ms())
+        await finish(store, end(await claim_one(store, OPS.name), State.DEAD))
+        assert await self.names(store, event_id) == [OPS.name, MAIL.name, self.BACKUP.name]
+
+    async def test_a_circle_comes_to_an_end(self, store: Store) -> None:
+        """The settings refuse one; a database may have been used with others."""
+        store.fall_back = {OPS.name: [self.BACKUP], self.BACKUP.name: [OPS]}.get  # type: ignore[assignment]
+        event_id = await self.sent_to(store, OPS)
+        await finish(store, end(await claim_one(store, OPS.name), State.DEAD))
+        await finish(store, end(await claim_one(store, self.BACKUP.name), State.DEAD))
+        assert await self.names(store, event_id) == [OPS.name, self.BACKUP.name]
+
+    async def test_it_goes_on_when_the_worker_dies(self, store: Store, survivor: Survivor) -> None:
+        store.fall_back = lambda _name: [self.BACKUP]
+        await self.sent_to(store, OPS._replace(max_attempts=1))
+        await claim_one(store, OPS.name)
+        after = await survivor(store)
+        assert (await claim_one(after, self.BACKUP.name)).fallback_of == OPS.name
+
+    async def test_what_is_no_message_has_none(self, store: Store) -> None:
+        store.fall_back = lambda _name: [self.BACKUP]
+        await record_one(store)
+        claim = await claim_one(store)
+        await finish(store, end(claim, State.DEAD))
+        assert await self.names(store, claim.event.id) == []
+
+    async def test_a_void_end_has_none(self, store: Store) -> None:
+        store.fall_back = lambda _name: [self.BACKUP]
+        event_id = await self.sent_to(store, OPS)
+        claim = await claim_one(store, OPS.name)
+        await store.release([claim.delivery_id])
+        with pytest.raises(LeaseLost):
+            await finish(store, end(claim, State.DEAD))
+        assert await self.names(store, event_id) == [OPS.name]
+
+
 class ReplayContract:
     """New deliveries of old events."""
 
@@ -1119,6 +1188,7 @@ class StoreContract(
     SteppingAsideContract,
     DeathContract,
     DeadContract,
+    FallbackContract,
     ReplayContract,
     QueryContract,
 ):

@@ -35,6 +35,7 @@ class TestSqliteStore(StoreContract):
             await die(store)
             after = SqliteStore(database)
             after.on_dead, after.on_dead_told = store.on_dead, store.on_dead_told
+            after.fall_back = store.fall_back
             stores.append(after)
             await after.open()
             return after
