@@ -31,7 +31,7 @@ async def _hear(home: Path) -> News | None:
     engine = Engine(settings, open_store(settings, role="owner"), Registry())
     await engine.start()
     try:
-        engine.resources.claribi()
+        engine.wiring.resources.claribi()
         assert engine.waker is not None
         with engine.waker.watch(Subject("report", 15)) as watch:
             body = {"event": "report.generated", "data": {"report_id": 15}}
