@@ -1,5 +1,7 @@
 """What the benchmarks fill a database with is what the store itself would have made."""
 
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from receiver.store.base import DeliveryFilter
 from receiver.store.sqlite import SqliteStore
 
 NAME = "nothing.nothing"
+REPOSITORY = Path(__file__).parents[1]
 
 
 @pytest.fixture
@@ -72,3 +75,17 @@ def test_a_line_says_whether_its_bar_is_met() -> None:
         "a", "3.10", "s", "at", "most", "3", "NOT", "MET",
     ]  # fmt: skip
     assert ratio([1, 4, 9], [1, 2, 3]) == 2
+
+
+def test_the_one_of_hanging_targets_measures_and_says_whether_its_bars_are_met() -> None:
+    """How long it took is nothing to assert here; that it was measured is."""
+    command = [sys.executable, "benchmarks/targets.py", "--hanging", "3", "--messages", "10"]
+    ran = subprocess.run(
+        command, cwd=REPOSITORY, capture_output=True, text=True, timeout=100, check=False
+    )
+    assert ran.stderr == ""
+    assert ran.returncode == int("NOT MET" in ran.stdout)
+    lines = ran.stdout.strip().splitlines()
+    assert len(lines) == 7
+    assert "3 targets hang, p99" in lines[4]
+    assert "at most 50" in lines[4]
