@@ -19,6 +19,7 @@ from receiver.dispatch.run_handler import Abandon, HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_stand_in import StandInRunner
 from receiver.dispatch.run_target import SendClaim, TargetRunner, message_to
+from receiver.dispatch.silencing import Silences
 from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
@@ -83,9 +84,12 @@ class Wiring:
             default=settings.dispatch.retry.over(RetryPolicy()),
             sources={name: source.retry for name, source in settings.sources.items()},
         )
+        silences = Silences(process.store)
         self.outbox = Outbox(
             self._target_deliveries,
             {name: channel_rules(channel) for name, channel in settings.channels.items()},
+            silenced=silences.silenced,
+            catch_up=silences.catch_up,
         )
         self.table = RouteTable(settings.routes)
         self.planner = Planner(

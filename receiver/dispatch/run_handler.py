@@ -70,6 +70,8 @@ class HandlerRunner:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             return self._failed(ending, error)
+        if context.staged:
+            await self.outbox.catch_up()
         return ending.succeeded(
             reason=reason,
             messages=self.outbox.stage(context.staged, claim.event),

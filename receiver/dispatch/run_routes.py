@@ -28,6 +28,8 @@ class RoutesRunner:
         except ValueError as error:
             # A signed body that was kept although it is no event has no values to route by.
             return ending.dead("PayloadError", str(error))
+        if routed.messages:
+            await self.outbox.catch_up()
         return ending.succeeded(
             reason="; ".join(routed.notes)[:2048] or None,
             messages=(

@@ -79,6 +79,12 @@ ROWS: dict[str, list[Row]] = {
         Row("ops", "ops/1-file"),
         Row("opps", "did you mean", 2),
     ],
+    "silence add": [
+        Row("--channel ops --for 1m --comment test", "holds channel ops until"),
+        Row("--channel opps --for 1m --comment test", 'did you mean "ops"?', 2),
+    ],
+    "silence list": [Row("--all", "messages")],
+    "silence end": [Row("99", "there is no silence 99", 2)],
     "rejections list": [Row("", "mismatch")],
     "rejections show": [Row("{rejection}", "x-claribi-signature")],
     "rejections replay": [Row("{rejection}", "still not proven", 1)],
