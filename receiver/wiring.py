@@ -35,9 +35,22 @@ from receiver.settings import Settings, sensitive_values
 from receiver.settings.model import ClaribiSettings
 from receiver.sources import build_sources
 from receiver.store.base import Store
+from receiver.templates.library import Templates
 
 if TYPE_CHECKING:
     from claribi import AsyncClariBI
+
+TEMPLATES_FOLDER = "config/templates"
+"""Where a deployment has its own templates, relative to the home."""
+
+
+def load_templates(settings: Settings) -> Templates:
+    """The message templates of the settings; raises ConfigError with what is wrong in them."""
+    return Templates(
+        settings.path(TEMPLATES_FOLDER),
+        zone=settings.notify.zone,
+        public_url=settings.server.public_url,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -73,12 +86,14 @@ class Wiring:
             else {},
             redact=self.notifier.redactor.line,
         )
+        templates = load_templates(settings)
         claribi = settings.claribi
         has_claribi = claribi.api_key is not None or claribi.email is not None
         self.resources = SharedResources(
             process.store,
             frozenset(settings.channels),
             (lambda: process.make_claribi(claribi)) if has_claribi else None,
+            templates,
         )
         self.policies = HandlerPolicies(
             default=settings.dispatch.retry.over(RetryPolicy()),
@@ -91,7 +106,7 @@ class Wiring:
             silenced=silences.silenced,
             catch_up=silences.catch_up,
         )
-        self.table = RouteTable(settings.routes)
+        self.table = RouteTable(settings.routes, templates)
         self.planner = Planner(
             registry.matching,
             policies=self.policies,

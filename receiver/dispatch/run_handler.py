@@ -72,8 +72,9 @@ class HandlerRunner:
             return self._failed(ending, error)
         if context.staged:
             await self.outbox.catch_up()
+        reasons = [*([reason] if reason else []), *context.notes]
         return ending.succeeded(
-            reason=reason,
+            reason="; ".join(reasons) or None,
             messages=self.outbox.stage(context.staged, claim.event),
             values=context.staged_values,
         )

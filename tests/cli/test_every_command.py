@@ -85,6 +85,13 @@ ROWS: dict[str, list[Row]] = {
     ],
     "silence list": [Row("--all", "messages")],
     "silence end": [Row("99", "there is no silence 99", 2)],
+    "templates list": [Row("", "data_source.sync_failed")],
+    "templates show": [Row("report.generated", "config/templates/report.generated.md")],
+    "templates render": [
+        Row("data_source.sync_failed", "Production PostgreSQL failed to sync"),
+        Row("report.generated {event}", "Report ready"),
+        Row("report.generate", "did you mean 'report.generated'?", 2),
+    ],
     "rejections list": [Row("", "mismatch")],
     "rejections show": [Row("{rejection}", "x-claribi-signature")],
     "rejections replay": [Row("{rejection}", "still not proven", 1)],
