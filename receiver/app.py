@@ -95,6 +95,7 @@ class Application:
         body = {
             "status": "draining" if draining else "ok",
             "backlog": self.engine.dispatcher.backlog.count,
+            "held": self.engine.dispatcher.held,
             "accepts": self.engine.refusal is None,
             "reason": self.engine.refusal,
             "running": self.engine.dispatcher.running,

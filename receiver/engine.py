@@ -179,7 +179,7 @@ class Engine:
             self._watchdog.start()
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
-            releaser = Releaser(self.store, self.outbox, self.dispatcher.expect)
+            releaser = Releaser(self.store, lambda: self.outbox, self.dispatcher.expect)
             self._releases = asyncio.create_task(releaser.run(), name="releases")
             self._replays = asyncio.create_task(
                 take_over_abandoned(self.store, self.replayer()), name="abandoned-replays"

@@ -1,6 +1,6 @@
 """What keeps a message back for a while: why, with which others, and until when."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from receiver.rate import Rate
@@ -37,8 +37,6 @@ class Hold(NamedTuple):
     """Of a group: how long the next ones wait after it went out."""
     throttle: Throttle | None = None
     """Counts what goes out: at once for the kind `throttle`, else when the hold ends."""
-    silence: int | None = None
-    """The number of the silence that it is."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,3 +55,27 @@ class NoiseRules:
 
 
 NO_RULES = NoiseRules()
+
+
+@dataclass(frozen=True, kw_only=True)
+class NoiseOptions:
+    """What a route says of grouping and throttling; None leaves it to the channel."""
+
+    scope: str = ""
+    group_by: tuple[str, ...] | None = None
+    wait_ms: int | None = None
+    every_ms: int | None = None
+    throttle: Rate | None = None
+    throttle_by: tuple[str, ...] | None = None
+
+    def over(self, rules: NoiseRules) -> NoiseRules:
+        """The channel's rules with these in their place.
+
+        >>> NoiseOptions(scope="route a", wait_ms=5).over(NoiseRules(every_ms=7)).every_ms
+        7
+        """
+        mine = {name: value for name, value in vars(self).items() if value is not None}
+        return replace(rules, **mine)
+
+
+NO_OPTIONS = NoiseOptions()

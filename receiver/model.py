@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, NewType
 
-from receiver.holds import Hold, HoldKind, NoiseRules
+from receiver.holds import Hold, HoldKind, NoiseOptions
 
 EventId = NewType("EventId", str)
 """`evt_` and 32 hex digits; sorts by time of arrival."""
@@ -190,8 +190,8 @@ class Message:
     attachments: tuple["Attachment", ...] = ()
     bodies: Mapping[MessageFormat, str] = field(default_factory=dict, hash=False)
     """The same said in other formats than `format`: each target takes what suits its service."""
-    noise: NoiseRules | None = field(default=None, compare=False, repr=False)
-    """How a route wants it grouped and throttled; None goes by the channel's rules. It decides
+    noise: NoiseOptions | None = field(default=None, compare=False, repr=False)
+    """How a route wants it grouped and throttled, in place of the channel's rules. It decides
     when the message is staged, and is not stored."""
 
     def body_in(self, *formats: MessageFormat) -> tuple[str, MessageFormat]:
@@ -220,37 +220,6 @@ class StagedMessage(NamedTuple):
 
     message: Message
     deliveries: tuple[NewDelivery, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Silence:
-    """Keeps messages back for a while, because somebody said so. Every condition given must hold;
-    of several values of one, any. Patterns use `*` for any characters.
-    """
-
-    id: int = 0
-    created_at: datetime
-    until: datetime
-    """When it ends by itself."""
-    author: str
-    comment: str
-    types: tuple[str, ...] = ()
-    """Patterns of event types."""
-    sources: tuple[str, ...] = ()
-    """Patterns of sources."""
-    channels: tuple[str, ...] = ()
-    """Patterns of channels."""
-    severities: tuple[Severity, ...] = ()
-    where: str | None = None
-    """A condition on the event, in CEL."""
-    ended_at: datetime | None = None
-    """When somebody ended it, before its time."""
-    ended_by: str | None = None
-
-    @property
-    def ends_at(self) -> datetime:
-        """From when on it holds nothing back."""
-        return self.until if self.ended_at is None else min(self.until, self.ended_at)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -54,6 +54,9 @@ def list_(
     since: SinceOption = None,
     until: UntilOption = None,
     replay: ReplayOption = None,
+    digest: Annotated[
+        str | None, typer.Option(metavar="ID", help="Sent in this digest: its delivery's id.")
+    ] = None,
     limit: Annotated[int, typer.Option(min=1, help="At most so many.")] = 20,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
@@ -63,10 +66,12 @@ def list_(
     Example: clarihook deliveries list --state dead --since yesterday
 
     Example: clarihook deliveries list --name 'ops/*' --json
+
+    Example: clarihook deliveries list --digest dlv_cac7ee4f0801000
     """
     which = _filter(state, name, since, until, replay)
     settings = load_settings(home, needs_secrets=False)
-    found = asyncio.run(_list(settings, which, event, limit))
+    found = asyncio.run(_list(settings, which, event, digest, limit))
     if not found:
         _warn_of_mistyped(settings, which.names)
     if as_json:
@@ -107,7 +112,7 @@ def retry(
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Run dead deliveries again with all their attempts, and waiting ones at once.
+    """Run dead deliveries again with all their attempts, and waiting and held ones at once.
 
     A server that is up notices within a fraction of a second; else `clarihook serve` runs them.
     The exit status is 1 if one that was named can't be retried.
@@ -120,7 +125,7 @@ def retry(
     change = Change(
         verb="retry",
         done="retried",
-        movable=(State.DEAD, State.RETRYING, State.PENDING),
+        movable=(State.DEAD, State.RETRYING, State.PENDING, State.HELD),
         act=lambda store, chunk, now_ms: store.retry(chunk, now_ms=now_ms),
     )
     change.run(load_settings(home, needs_secrets=False), ids, which, yes=yes, as_json=as_json)
@@ -140,7 +145,7 @@ def discard(
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Cancel deliveries that are dead or wait: they will not run.
+    """Cancel deliveries that are dead, wait or are held: they will not run.
 
     The exit status is 1 if one that was named can't be discarded.
 
@@ -220,9 +225,11 @@ class Change:
 
 
 async def _list(
-    settings: Settings, which: DeliveryFilter, event: str | None, limit: int
+    settings: Settings, which: DeliveryFilter, event: str | None, digest: str | None, limit: int
 ) -> list[Delivery]:
     async with opened(settings, "reader") as store:
+        if digest is not None:
+            which = replace(which, merged_into=(await find_delivery(store, digest)).id)
         if event is not None:
             made = await store.deliveries_of((await find_event(store, event)).id)
             which = replace(which, ids=[each.id for each in made])

@@ -69,6 +69,10 @@ def delivery_record(delivery: Delivery) -> dict[str, Any]:
         "fallback_of": None
         if delivery.fallback_of is None
         else format_delivery_id(delivery.fallback_of),
+        "held_by": delivery.hold_kind,
+        "digest": None
+        if delivery.merged_into is None
+        else format_delivery_id(delivery.merged_into),
     }
 
 

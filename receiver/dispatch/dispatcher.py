@@ -83,6 +83,8 @@ class Dispatcher:
         self._is_stopping = False
         self._unrun: list[DeliveryId] = []
         self.backlog = Backlog(store, most=max_backlog)
+        self.held = 0
+        """Messages that silences, quiet hours, digests or throttles keep back."""
         self.without_lane: dict[str, int] = {}
         """Deliveries that wait for a handler or target that is not there (any more), by name."""
 
@@ -114,7 +116,7 @@ class Dispatcher:
     async def start(self) -> None:
         """Begin to claim."""
         await self.circuits.look(names=self._lanes)
-        await self._count_without_lane()
+        await self._count_waiting()
         for name, waiting in self.without_lane.items():
             log.warning(
                 "dispatch.nobody_runs",
@@ -348,12 +350,13 @@ class Dispatcher:
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             try:
-                await self._count_without_lane()
+                await self._count_waiting()
                 await self.circuits.look(names=self._lanes)
             except StoreError as error:
                 log.warning("dispatch.not_counted", error=str(error))
 
-    async def _count_without_lane(self) -> None:
+    async def _count_waiting(self) -> None:
+        self.held = await self._store.count_held()
         waiting = await self._store.waiting()
         self.without_lane = {
             name: count for name, count in waiting.items() if name not in self._lanes

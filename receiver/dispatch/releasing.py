@@ -29,8 +29,11 @@ MOST_MERGED = 10_000
 class Releaser:
     """Releases what is due. Used from one event loop."""
 
-    def __init__(self, store: Store, outbox: Outbox, expect: Callable[[int], None]) -> None:
-        """`expect` is told how many deliveries wait to run from then on."""
+    def __init__(
+        self, store: Store, outbox: Callable[[], Outbox], expect: Callable[[int], None]
+    ) -> None:
+        """`outbox` gives the one of the settings in force; `expect` is told how many deliveries
+        wait to run from then on."""
         self._store = store
         self._outbox = outbox
         self._expect = expect
@@ -49,10 +52,7 @@ class Releaser:
     async def release_due(self, now_ms: int | None = None) -> None:
         """Release every group that is due, once."""
         now = int(time.time() * 1000) if now_ms is None else now_ms
-        groups = await self._store.due_groups(now_ms=now, limit=_GROUPS)
-        if groups:
-            await self._outbox.catch_up()
-        for group in groups:
+        for group in await self._store.due_groups(now_ms=now, limit=_GROUPS):
             if group.kind == "escalation":
                 await self._release_each(group, now)
             else:
@@ -91,11 +91,10 @@ class Releaser:
     async def _let_go(
         self, group: HeldGroup, ids: list[DeliveryId], digest: Digest, now_ms: int
     ) -> None:
-        merged = digest.message() if len(ids) > 1 else None
-        if await self._store.release_held(group, ids, merged, now_ms=now_ms):
+        if await self._store.release_held(group, ids, digest.message, now_ms=now_ms):
             log.info("held.released", target=group.target, kind=group.kind, messages=len(ids),
                      newest=format_delivery_id(ids[-1]))  # fmt: skip
             self._expect(1)
 
     def _still_held(self, held: HeldMessage, group: HeldGroup, now_ms: int) -> Hold | None:
-        return self._outbox.still_held(held.message, held.event, group.target, now_ms)
+        return self._outbox().still_held(held.message, held.event, group.target, now_ms)

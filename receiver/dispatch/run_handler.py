@@ -70,11 +70,8 @@ class HandlerRunner:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             return self._failed(ending, error)
-        if context.staged:
-            await self.outbox.catch_up()
-        reasons = [*([reason] if reason else []), *context.notes]
         return ending.succeeded(
-            reason="; ".join(reasons) or None,
+            reason=reason,
             messages=self.outbox.stage(context.staged, claim.event),
             values=context.staged_values,
         )

@@ -4,7 +4,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
 
-from receiver.model import Event, Message, Severity
+from receiver.model import DeliveryId, Event, Message, Severity, format_delivery_id
 
 MOST_LINES = 20
 """Titles that are listed; the others are counted."""
@@ -32,12 +32,15 @@ class Digest:
         self._first = min(self._first or event.received_at, event.received_at)
         self._last = max(self._last or event.received_at, event.received_at)
 
-    def message(self) -> Message:
-        """The digest; at least one was added."""
+    def message(self, delivery_id: DeliveryId) -> Message:
+        """The digest that goes out by that delivery; at least one was added."""
+        shown = format_delivery_id(delivery_id)
         return Message(
             channel=self.target.partition("/")[0],
             title=self._title(),
-            body="\n".join(self._lines()),
+            body="\n".join(
+                [*self._lines(), "", f"Each of them: clarihook deliveries list --digest {shown}"]
+            ),
             severity=self._severity,
         )
 

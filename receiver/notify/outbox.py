@@ -9,7 +9,7 @@ lets anything go (`still_held`).
 import hashlib
 import json
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,11 +23,8 @@ from receiver.settings.channels import ChannelSettings
 TargetDeliveries = Callable[[str], tuple[NewDelivery, ...]]
 """The deliveries that carry a message of this channel: one per target."""
 
-Silenced = Callable[[Message, Event, int], Hold | None]
-"""The silence that keeps a message back at that moment (ms), if one does. Cheap, does no I/O."""
-
-CatchUp = Callable[[], Awaitable[None]]
-"""Learns which silences were added or ended since the last time."""
+Silenced = Callable[[Message, Event, str], Hold | None]
+"""The silence that keeps a message to this target back, if there is one. Cheap, does no I/O."""
 
 Escalations = Callable[[Message, Event, int], tuple[NewDelivery, ...]]
 """Further deliveries of a message staged at that moment (ms), each held as an `escalation`."""
@@ -52,16 +49,13 @@ NOTHING_HELD = ChannelRules()
 def channel_rules(settings: ChannelSettings) -> ChannelRules:
     """What the settings of a channel say of holding its messages."""
     quiet = settings.quiet_hours
+    noise = settings.noise.over(NO_RULES)
     if quiet is None:
-        return NOTHING_HELD
-    return ChannelRules(quiet=quiet.hours, unless=quiet.unless)
+        return ChannelRules(noise=noise)
+    return ChannelRules(quiet=quiet.hours, unless=quiet.unless, noise=noise)
 
 
-def _never(_message: Message, _event: Event, _now_ms: int) -> Hold | None:
-    return None
-
-
-async def _knows_all() -> None:
+def _never(_message: Message, _event: Event, _target: str) -> Hold | None:
     return None
 
 
@@ -78,15 +72,13 @@ class Outbox:
         channels: Mapping[str, ChannelRules],
         *,
         silenced: Silenced = _never,
-        catch_up: CatchUp = _knows_all,
         escalations: Escalations = _no_more,
     ) -> None:
         """`silenced` is asked first, when a message is staged and when it is released; what
-        `escalations` adds is kept as it is. `catch_up` is to be awaited before either."""
+        `escalations` adds is kept as it is."""
         self._target_deliveries = target_deliveries
         self._channels = channels
         self._silenced = silenced
-        self.catch_up = catch_up
         self._escalations = escalations
 
     def stage(
@@ -114,7 +106,7 @@ class Outbox:
     def hold(self, message: Message, event: Event, target: str, now_ms: int) -> Hold | None:
         """What holds a message to one target; None sends it at once."""
         rules = self._rules_of(target)
-        noise = message.noise or rules.noise
+        noise = rules.noise if message.noise is None else message.noise.over(rules.noise)
         group = group_key(noise.scope, noise.group_by, message, event)
         every_ms = 0 if noise.group_by is None else noise.every_ms
         throttle = _throttle(noise, message, event)
@@ -144,7 +136,7 @@ class Outbox:
 
     def still_held(self, message: Message, event: Event, target: str, now_ms: int) -> Hold | None:
         """What holds it back whether it is new or has been held before: a silence, quiet hours."""
-        silence = self._silenced(message, event, now_ms)
+        silence = self._silenced(message, event, target)
         if silence is not None:
             return silence
         rules = self._rules_of(target)

@@ -1,12 +1,19 @@
 """The settings of a channel. The words under a setting are what docs/configuration.md says."""
 
+from datetime import timedelta
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
 
 from receiver.durations import parse_duration
+from receiver.holds import NO_RULES, NoiseOptions
 from receiver.retry import RetryOptions, RetryPolicy
-from receiver.settings.noise import QuietHoursSettings
+from receiver.settings.noise import (
+    EventFields,
+    QuietHoursSettings,
+    ThrottleValue,
+    noise_options,
+)
 from receiver.settings.retrying import (
     DEFAULT_SCHEDULE,
     BackoffSettings,
@@ -16,7 +23,14 @@ from receiver.settings.retrying import (
     retry_options,
 )
 from receiver.settings.section import Section
-from receiver.settings.values import Count, PositiveDuration, RateValue, TargetUrl, one_or_many
+from receiver.settings.values import (
+    Count,
+    Duration,
+    PositiveDuration,
+    RateValue,
+    TargetUrl,
+    one_or_many,
+)
 
 
 class ChannelSettings(Section):
@@ -56,6 +70,22 @@ class ChannelSettings(Section):
     """The channel that gets what a target here is dead for, with all its targets; unset is none."""
     quiet_hours: QuietHoursSettings | None = None
     """When its messages are held until morning; unset is never."""
+    group_by: EventFields | None = None
+    """Fields of the event: messages with equal values go out together, as one digest. [] is all of
+    them; unset groups nothing."""
+    wait: Duration = timedelta(milliseconds=NO_RULES.wait_ms)
+    """How long the first message of a group waits for others."""
+    every: Duration = timedelta(milliseconds=NO_RULES.every_ms)
+    """How long after a digest the next one of its group may go out."""
+    throttle: ThrottleValue | None = None
+    """Messages sent to each target per window, such as "5/h"; the rest goes out as one summary."""
+    throttle_by: EventFields = ()
+    """Fields of the event: each of their values is counted for itself; [] counts all together."""
+
+    @property
+    def noise(self) -> NoiseOptions:
+        """How its messages are grouped and throttled."""
+        return noise_options(self)
 
     @property
     def retry(self) -> RetryOptions:

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 from typing import Any
 
 from receiver.model import INTERNAL_SOURCE
+from receiver.settings.noise import check_noise
 from receiver.settings.problems import KeyPath, Problem, name_hint
 from receiver.settings.retrying import check_retries
 
@@ -47,11 +48,10 @@ def parse_cel(expression: str) -> str:
 def parse_template(text: str) -> str:
     """The text as it is, if it is a Jinja template. Raises ValueError otherwise."""
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only settings with templates need it
-
-    from receiver.templates.sandbox import Environment  # noqa: PLC0415
+    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
 
     try:
-        Environment("text").compile(text)
+        ImmutableSandboxedEnvironment().compile(text)
     except TemplateSyntaxError as error:
         raise ValueError(f"is no Jinja template: line {error.lineno}: {error.message}") from None
     return text
@@ -81,6 +81,7 @@ def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
     for name in channels:
         yield from check_retries(("channels", name), _table(channels, name))
         yield from _check_fallback(name, channels)
+        yield from check_noise(("channels", name), _table(channels, name))
     yield from check_retries(("dispatch",), _table(data, "dispatch"))
     routes = data.get("routes")
     if not isinstance(routes, list | tuple):
@@ -130,8 +131,6 @@ def _check_route(
         hint = name_hint(source, sources)
         yield Problem((*path, "source"), f'there is no source "{source}"; {hint}')
     yield from _check_forward(path, route)
-    if route.get("template") is not None and route.get("body") is not None:
-        yield Problem((*path, "body"), "is what `template` is for; leave out one of both")
     notify = route.get("notify")
     names = (
         [notify] if isinstance(notify, str) else notify if isinstance(notify, list | tuple) else []

@@ -5,10 +5,12 @@ from typing import Annotated
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from receiver.holds import NoiseOptions
 from receiver.model import Severity
 from receiver.settings.checks import parse_cel, parse_template
+from receiver.settings.noise import EventFields, ThrottleValue, noise_options
 from receiver.settings.section import Section
-from receiver.settings.values import ForwardUrl, SigningSecret, Text, one_or_many
+from receiver.settings.values import Duration, ForwardUrl, SigningSecret, Text, one_or_many
 
 Template = Annotated[str, AfterValidator(parse_template)]
 
@@ -43,9 +45,22 @@ class RouteSettings(Section):
     """Whether `forward` may lead to this machine or into a private network."""
     severity: Severity = Severity.INFO
     """The message's severity: "info", "success", "warning" or "critical"."""
-    template: Text | None = None
-    """The message's template, such as "billing.credits_low"; unset is that of the event's type."""
     title: Template | None = None
-    """The message's title, a Jinja template; unset is the template's, or the event's type."""
+    """The message's title, a Jinja template; unset is the event's type."""
     body: Template | None = None
-    """The message's body, a Jinja template; unset is the template's, or a listing of the data."""
+    """The message's body, a Jinja template; unset is a listing of the event's data."""
+    group_by: EventFields | None = None
+    """As the channel's `group_by`, for what this route says alone; unset is the channel's."""
+    wait: Duration | None = None
+    """How long the first message of a group waits; unset is the channel's."""
+    every: Duration | None = None
+    """How long after a digest the next one may go out; unset is the channel's."""
+    throttle: ThrottleValue | None = None
+    """Messages of this route sent to each target per window; unset is the channel's."""
+    throttle_by: EventFields | None = None
+    """Fields of the event that are counted for themselves; unset is the channel's."""
+
+    @property
+    def noise(self) -> NoiseOptions:
+        """How its messages are grouped and throttled, where that is not the channel's way."""
+        return noise_options(self)

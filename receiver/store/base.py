@@ -21,7 +21,6 @@ from receiver.model import (
     NewDelivery,
     NewEvent,
     Outcome,
-    Silence,
     StagedMessage,
     State,
 )
@@ -125,6 +124,9 @@ OnDead = Callable[[DeadDelivery], tuple[NewEvent, Sequence[NewDelivery]] | None]
 
 FallBack = Callable[[str], Sequence[NewDelivery]]
 """The deliveries to the targets that get a message when its delivery to that target is dead."""
+
+MakeDigest = Callable[[DeliveryId], Message]
+"""The digest that goes out by that delivery. Pure; called on the writer's thread."""
 
 
 class Claim(NamedTuple):
@@ -418,10 +420,10 @@ class Store(Protocol):
         """What of a group is due, oldest first; page on by the id `after`."""
 
     async def release_held(
-        self, group: HeldGroup, ids: Sequence[int], digest: Message | None, *, now_ms: int
+        self, group: HeldGroup, ids: Sequence[int], digest: MakeDigest, *, now_ms: int
     ) -> bool:
         """Let these deliveries of a group go out, all of them that are due: one as it is, several
-        as the `digest`, which is a message and a delivery of its own from then on.
+        as the digest, which is a message and a delivery of its own from then on.
 
         What they leave is cancelled and points to the digest. If a throttle has no room, they are
         held on by that instead. False, and nothing, if one of them is not held so any more.
@@ -432,23 +434,6 @@ class Store(Protocol):
 
     async def cancel_held(self, which: CancelHeld, *, now_ms: int) -> list[DeliveryId]:
         """Cancel what is held with a kind and group; those changed."""
-
-    async def add_silence(self, silence: Silence) -> int:
-        """Keep a new silence; its number, which is given here."""
-
-    async def end_silence(self, number: int, *, by: str, now_ms: int) -> int | None:
-        """End a silence before its time and make what it holds due; how many deliveries those
-        are. None, and nothing, if there is no such silence or it is over."""
-
-    async def silences(self, *, active_ms: int | None = None) -> list[Silence]:
-        """The silences that are not over at that moment, newest first; None is all of them."""
-
-    async def silences_since(self, changes: int | None) -> tuple[int, list[Silence]] | None:
-        """The silences that are not over now, with what to give at the next call; None if nothing
-        has been committed since the call that gave `changes`. Cheap then: no query."""
-
-    async def held_by_silences(self) -> dict[int, int]:
-        """How many deliveries each silence holds, by its number; none is left out."""
 
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries that neither run nor have succeeded; those changed."""
@@ -525,6 +510,9 @@ class Store(Protocol):
 
     async def backlog(self) -> int:
         """How many deliveries wait to run. One query, its cost grows with the answer."""
+
+    async def count_held(self) -> int:
+        """How many deliveries are held."""
 
     async def waiting(self) -> dict[str, int]:
         """How many deliveries wait to run, by the name of their handler or target."""

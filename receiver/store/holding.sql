@@ -106,7 +106,7 @@ WHERE
 
 -- name: hold_by_throttle
 UPDATE deliveries
-SET hold_kind = 'throttle', hold_group = ?2, due_at = ?3, reason = ?4, hold_silence = NULL
+SET hold_kind = 'throttle', hold_group = ?2, due_at = ?3, reason = ?4, hold_throttle = NULL
 WHERE id IN (SELECT value FROM json_each(?1))
 
 -- name: hold_on
@@ -115,8 +115,7 @@ UPDATE deliveries
 SET
     hold_kind = iif(hold_kind = 'escalation', hold_kind, ?2),
     due_at = ?3,
-    reason = ?4,
-    hold_silence = ?5
+    reason = ?4
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'held'
 
 -- name: cancel_held

@@ -402,6 +402,11 @@ FROM (
 )
 GROUP BY name
 
+-- name: count_held
+SELECT count(*)
+FROM deliveries INDEXED BY deliveries_held
+WHERE state = 'held'
+
 -- name: count_dead
 SELECT name, count(*)
 FROM deliveries INDEXED BY deliveries_dead

@@ -1,6 +1,8 @@
 """Held messages: staged with a hold, kept in the store, released when their time has come."""
 
 import asyncio
+from collections.abc import Callable
+from dataclasses import replace
 from datetime import time
 from zoneinfo import ZoneInfo
 
@@ -9,10 +11,13 @@ from dispatch_parts import RULES, TARGET, send
 
 from receiver.dispatch.ending import Ending
 from receiver.dispatch.releasing import Releaser
-from receiver.holds import Hold
+from receiver.errors import StoreError
+from receiver.holds import Hold, NoiseOptions, NoiseRules
 from receiver.model import DeliveryId, Message, NewDelivery, Severity, State
 from receiver.notify.outbox import ChannelRules, Outbox
 from receiver.quiet import QuietHours
+from receiver.rate import Rate
+from receiver.store import finishing, holding
 from receiver.store.base import CancelHeld, DeliveryFilter
 from receiver.store.sqlite import SqliteStore
 
@@ -22,6 +27,21 @@ EVENING = 1_782_943_200_000  # 2026-07-01 22:00 UTC
 MORNING = EVENING + 9 * 3_600_000
 NIGHT = QuietHours(start=time(22), end=time(7), zone=ZoneInfo("UTC"))
 FAILED = Message(channel="ops", title="Warehouse failed to sync", body="timeout")
+
+
+@pytest.fixture
+def at(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Sets the moment at which what ends is committed."""
+
+    class Clock:
+        now_ms = EVENING
+
+        def time(self) -> float:
+            return self.now_ms / 1000
+
+    clock = Clock()
+    monkeypatch.setattr(finishing, "time", clock)
+    return lambda now_ms: setattr(clock, "now_ms", now_ms)
 
 
 def outbox(rules: ChannelRules | None = None, **options: object) -> Outbox:
@@ -51,7 +71,7 @@ async def states(store: SqliteStore) -> dict[str, int]:
 
 
 async def release(store: SqliteStore, box: Outbox, now_ms: int) -> None:
-    await Releaser(store, box, lambda _count: None).release_due(now_ms)
+    await Releaser(store, lambda: box, lambda _count: None).release_due(now_ms)
 
 
 async def test_quiet_hours_hold_a_message_and_say_until_when(store: SqliteStore) -> None:
@@ -101,7 +121,7 @@ async def test_two_releasers_make_one_digest(store: SqliteStore) -> None:
 
 async def test_a_silence_is_asked_at_staging_and_at_release(store: SqliteStore) -> None:
     silences = [Hold("silence", "silenced by ana", MORNING, "sil_1")]
-    box = outbox(silenced=lambda _message, _event, _now_ms: silences[0] if silences else None)
+    box = outbox(silenced=lambda _message, _event, _target: silences[0] if silences else None)
     await say(store, box, FAILED)
     silences[0] = Hold("silence", "silenced by bo", MORNING + 5, "sil_2")
     await release(store, box, MORNING)
@@ -170,3 +190,143 @@ async def test_a_merged_message_stands_as_its_digest_stands(store: SqliteStore) 
     assert await told is None
     said = await store.latest_messages(ids)
     assert [[each.state for each in said[event_id]] for event_id in ids] == [[State.DEAD]] * 2
+
+
+SECOND = 1000
+GROUPED = NoiseRules(group_by=("title",), wait_ms=30 * SECOND, every_ms=300 * SECOND)
+AT_MOST_TWO = NoiseRules(throttle=Rate(2, 60))
+
+
+async def digests(store: SqliteStore) -> list[tuple[str, int]]:
+    """Title and how many are in it, of every message that goes out, oldest first."""
+    found = await store.deliveries(DeliveryFilter(states=[State.PENDING]), limit=1000)
+    told: list[tuple[str, int]] = []
+    for each in reversed(found):
+        assert each.message_id is not None
+        message = await store.message(each.message_id)
+        assert message is not None
+        members = await store.deliveries(DeliveryFilter(merged_into=each.id), limit=1000)
+        told.append((message.title, len(members) or 1))
+    return told
+
+
+async def test_a_group_waits_and_then_goes_out_every_so_often(
+    store: SqliteStore, at: Callable[[int], None]
+) -> None:
+    box = outbox(ChannelRules(noise=GROUPED))
+
+    async def fail(seconds: int) -> None:
+        at(EVENING + seconds * SECOND)
+        await say(store, box, FAILED, now_ms=EVENING + seconds * SECOND)
+
+    async def due() -> list[int]:
+        held = await store.deliveries(DeliveryFilter(states=[State.HELD]), limit=99)
+        return sorted({int(each.due_at.timestamp() - EVENING / 1000) for each in held})
+
+    await fail(0)
+    await fail(29)
+    assert await due() == [30], "the first one's wait"
+    await release(store, box, EVENING + 30 * SECOND)
+    await fail(31)
+    await fail(200)
+    assert await due() == [330], "`every` after the digest"
+    await release(store, box, EVENING + 330 * SECOND)
+    await fail(1000)
+    assert await due() == [1030], "a group that was quiet for `every` waits anew"
+    await release(store, box, EVENING + 1030 * SECOND)
+    title = "Warehouse failed to sync"
+    assert await digests(store) == [
+        (f"2 \N{MULTIPLICATION SIGN} {title}", 2),
+        (f"2 \N{MULTIPLICATION SIGN} {title}", 2),
+        (title, 1),
+    ]
+
+
+async def test_a_route_groups_by_its_own_rules(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(noise=GROUPED))
+    own = replace(FAILED, noise=NoiseOptions(scope="route low ", wait_ms=1000))
+    await say(store, box, FAILED, own)
+    held = await store.deliveries(DeliveryFilter(states=[State.HELD]), limit=9)
+    assert len({each.hold_group for each in held}) == 2
+    assert held[0].hold_group == f'route low ["{FAILED.title}"]'
+
+
+async def test_a_throttle_lets_some_go_and_sums_up_the_rest(
+    store: SqliteStore, at: Callable[[int], None]
+) -> None:
+    box = outbox(ChannelRules(noise=AT_MOST_TWO))
+    at(EVENING)
+    for _ in range(5):
+        await say(store, box, FAILED)
+    assert await states(store) == {"pending": 2, "held": 3}
+    (held, *_) = await store.deliveries(DeliveryFilter(states=[State.HELD]), limit=9)
+    assert held.reason == "over 2/m of this target"
+    await release(store, box, EVENING + 60 * SECOND)
+    at(EVENING + 61 * SECOND)
+    for _ in range(2):
+        await say(store, box, FAILED)
+    assert [count for _, count in await digests(store)] == [1, 1, 3, 1]
+    assert (await states(store))["held"] == 1, "the summary is the new window's first message"
+
+
+async def test_a_digest_is_throttled_too(store: SqliteStore, at: Callable[[int], None]) -> None:
+    both = replace(GROUPED, throttle=Rate(1, 60))
+    box = outbox(ChannelRules(noise=both))
+    at(EVENING)
+    for title in "ab":
+        for _ in range(2):
+            await say(store, box, replace(FAILED, title=title))
+    await release(store, box, EVENING + 30 * SECOND)
+    assert await states(store) == {"pending": 1, "cancelled": 2, "held": 2}
+    await release(store, box, EVENING + 90 * SECOND)
+    assert [count for _, count in await digests(store)] == [2, 2]
+
+
+async def test_a_digest_says_what_is_in_it(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    for number in range(3):
+        await say(store, box, replace(FAILED, body=f"timeout {number}"))
+    await say(store, box, Message(channel="ops", title="Low", body="b", severity=Severity.CRITICAL))
+    await release(store, box, MORNING)
+    (claim,) = await store.claim({TARGET: 1}, now_ms=10**13)
+    assert claim.message is not None
+    assert claim.message.title == "4 messages of 2 kinds"
+    assert claim.message.severity is Severity.CRITICAL
+    first, _, *lines = claim.message.body.splitlines()
+    assert first.startswith("4 messages, ")
+    assert lines == [
+        "3 \N{MULTIPLICATION SIGN} Warehouse failed to sync",
+        "1 \N{MULTIPLICATION SIGN} Low",
+        "",
+        "Latest of Warehouse failed to sync:",
+        "timeout 2",
+        "",
+        "Latest of Low:",
+        "b",
+        "",
+        f"Each of them: clarihook deliveries list --digest dlv_{claim.delivery_id:x}",
+    ]
+
+
+async def test_a_fault_in_the_release_leaves_all_as_it_was(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each statement of it in turn: the digest, its members and the timer commit together."""
+    box = outbox(ChannelRules(quiet=NIGHT, noise=GROUPED))
+    for _ in range(3):
+        await say(store, box, FAILED)
+    (group,) = await store.due_groups(now_ms=MORNING, limit=9)
+    held = await store.held_messages(group, now_ms=MORNING, limit=9)
+    ids = [each.delivery_id for each in held]
+    failed = 0
+    for name in ("insert_digest_message", "insert_digest", "merge", "start_span"):
+        with monkeypatch.context() as patched:
+            broken = {**holding._Q._sql, name: "SELECT no_such_column"}
+            patched.setattr(holding._Q, "_sql", broken)
+            with pytest.raises(StoreError):
+                await store.release_held(group, ids, lambda _id: FAILED, now_ms=MORNING)
+            failed += 1
+        assert await states(store) == {"held": 3}
+    assert failed == 4
+    await release(store, box, MORNING)
+    assert await states(store) == {"pending": 1, "cancelled": 3}
