@@ -33,18 +33,18 @@ async def warn(event: CreditsLow, ctx: Context) -> None:
     burn_down = await remember(usage, today, ctx) if usage else None
     picture = await draw(burn_down, name="credits.png") if burn_down else None
 
-    remaining = usage.ai_credits.remaining if usage else event.data.remaining
-    left = "are low" if remaining is None else f"are low: {remaining:,.0f} left"
-    parts = [
-        usage_table(usage) if usage else no_usage,
-        f"Credits left: {sparkline(burn_down.lines[0].ys)}" if burn_down and not picture else "",
-        forecast(usage, today) if usage else "",
-        pricing_table(pricing, usage.plan if usage else None) if pricing else no_pricing,
-    ]
     ctx.notify(
         CHANNEL,
-        title=f"The AI credits {left}",
-        body="\n\n".join(filter(None, parts)),
+        template="billing.credits_low",
+        values={
+            "remaining": usage.ai_credits.remaining if usage else event.data.remaining,
+            "total": usage.ai_credits.total if usage else event.data.total,
+            "usage": usage_table(usage) if usage else None,
+            "bars": sparkline(burn_down.lines[0].ys) if burn_down and not picture else None,
+            "forecast": forecast(usage, today) if usage else None,
+            "pricing": pricing_table(pricing, usage.plan if usage else None) if pricing else None,
+            "trouble": [no_usage, no_pricing],
+        },
         severity="warning",
         attachments=[picture] if picture else [],
     )

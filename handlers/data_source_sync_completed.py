@@ -22,18 +22,16 @@ async def watch_syncs(event: SyncCompleted, ctx: Context) -> None:
 
     oddities = find_oddities(sync.records_synced, sync.duration_seconds, durations)
     if oddities:
-        body = (
-            f"The sync at {event.timestamp:%Y-%m-%d %H:%M} UTC ended well, with "
-            f"{sync.records_synced:,} records in {sync.duration_seconds:g} s."
-        )
         history = [*durations, sync.duration_seconds]
         picture = await draw(duration_history(history), name="durations.png") if durations else None
-        if durations and picture is None:
-            body += f"\nDurations so far: {sparkline(history)}"
         ctx.notify(
             CHANNEL,
-            title=f"{sync.data_source_name}: {' and '.join(oddities)}",
-            body=body,
+            template="data_source.sync_completed",
+            values={
+                "oddities": oddities,
+                "usual": median(durations) if len(durations) >= MIN_RUNS else None,
+                "durations": sparkline(history) if durations and picture is None else None,
+            },
             severity="warning",
             attachments=[picture] if picture else [],
         )

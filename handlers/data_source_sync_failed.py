@@ -43,61 +43,59 @@ async def alert_and_resync(event: SyncFailed | SyncCompleted, ctx: Context) -> N
     if not ctx.replaying:
         streak.failures += 1
     source, source_text = await describe_source(event, ctx)
-    resync_text = await resync_once(event, streak, ctx)
+    resync = await resync_once(event, streak, ctx)
     if event.data.data_source_id is not None and not ctx.replaying:
         await ctx.store.set(key, streak.model_dump(mode="json"))
 
-    name = event.data.data_source_name or (source and source.name) or "A data source"
-    row = f", {streak.failures} times in a row" if streak.failures > 1 else ""
     ctx.notify(
         CHANNEL,
-        title=f"{name} failed to sync{row}",
-        body="\n".join(
-            [
-                f"What broke: {(event.data.error or 'clariBI did not say')[:500]}",
-                f"Since: {streak.since:%Y-%m-%d %H:%M} UTC",
-                source_text,
-                resync_text,
-            ]
-        ),
+        template="data_source.sync_failed",
+        values={
+            "name": event.data.data_source_name or (source and source.name),
+            "failures": streak.failures,
+            "since": streak.since,
+            "error": event.data.error,
+            "data_source": source_text,
+            "resync": resync,
+        },
         severity="critical" if streak.failures >= ESCALATE_AT else "warning",
     )
 
 
 async def describe_source(event: SyncFailed, ctx: Context) -> tuple[DataSource | None, str]:
-    """The data source and a line about it, or None and why there is none."""
+    """The data source and what to say of it, or None and why there is none."""
     source_id = event.data.data_source_id
     if source_id is None:
-        return None, "Data source: the event does not say which"
+        return None, "the event does not say which"
     try:
         async with asyncio.timeout(API_SECONDS):
             source = await ctx.claribi.data_sources.get(source_id)
     except (ClariBIError, ConfigError, TimeoutError) as error:
-        return None, f"Data source: could not be fetched ({str(error) or 'no answer in time'})"
+        return None, f"could not be fetched ({str(error) or 'no answer in time'})"
     last = source.last_synced_at
     synced = f"last synced {last:%Y-%m-%d %H:%M} UTC" if last else "never synced"
-    return source, f"Data source: {source.name}, {source.engine}, {source.status}, {synced}"
+    return source, f"{source.name}, {source.engine}, {source.status}, {synced}"
 
 
 async def resync_once(event: SyncFailed, streak: Streak, ctx: Context) -> str:
-    """Ask for a re-sync if the streak had none; the line to say about it.
+    """Ask for a re-sync if the streak had none; what to say of it.
 
     A run that was cut off may have asked already, which nobody wrote down. So only the first
     attempt asks: better no re-sync than two.
     """
     if ctx.replaying or event.data.data_source_id is None:
-        return "Re-sync: not asked for"
+        return "not asked for"
     if streak.is_resynced:
-        return "Re-sync: was asked for earlier in this streak; have a look"
+        return "was asked for earlier in this streak; have a look"
     streak.is_resynced = True
     if ctx.attempt > 1:
-        return "Re-sync: may have been asked for"
+        return "may have been asked for"
     try:
         async with asyncio.timeout(API_SECONDS):
             started = await ctx.claribi.data_sources.sync(event.data.data_source_id)
     except (ApiStatusError, ConfigError) as error:
         streak.is_resynced = False  # refused, so the next failure may ask again
-        return f"Re-sync: could not be started ({error})"
+        return f"could not be started ({error})"
     except (ClariBIError, TimeoutError) as error:
-        return f"Re-sync: may have been started ({str(error) or 'no answer in time'})"
-    return f"Re-sync: started, takes about {started.estimated_duration or 'an unknown time'}"
+        return f"may have been started ({str(error) or 'no answer in time'})"
+    return f"started, takes about {started.estimated_duration or 'an unknown time'}"

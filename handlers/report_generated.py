@@ -21,12 +21,10 @@ async def announce(event: ReportGenerated, ctx: Context) -> None:
     name = report.name if report else event.data.report_name
     author = report.created_by.name if report and report.created_by else ""
     link = REPORT_URL.format(id=event.data.report_id) if event.data.report_id else ""
-
-    lines = [f"Author: {author or 'unknown'}", f"Link: {link or 'unknown'}", trouble]
     ctx.notify(
         CHANNEL,
-        title=f"Report ready: {name or 'without a name'}",
-        body="\n".join(filter(None, lines)),
+        template="report.generated",
+        values={"name": name, "author": author, "report_url": link, "trouble": trouble},
         severity="success",
     )
 

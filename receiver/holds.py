@@ -37,6 +37,8 @@ class Hold(NamedTuple):
     """Of a group: how long the next ones wait after it went out."""
     throttle: Throttle | None = None
     """Counts what goes out: at once for the kind `throttle`, else when the hold ends."""
+    silence: int | None = None
+    """The number of the silence that it is."""
 
 
 @dataclass(frozen=True, kw_only=True)

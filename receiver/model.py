@@ -223,6 +223,37 @@ class StagedMessage(NamedTuple):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Silence:
+    """Keeps messages back for a while, because somebody said so. Every condition given must hold;
+    of several values of one, any. Patterns use `*` for any characters.
+    """
+
+    id: int = 0
+    created_at: datetime
+    until: datetime
+    """When it ends by itself."""
+    author: str
+    comment: str
+    types: tuple[str, ...] = ()
+    """Patterns of event types."""
+    sources: tuple[str, ...] = ()
+    """Patterns of sources."""
+    channels: tuple[str, ...] = ()
+    """Patterns of channels."""
+    severities: tuple[Severity, ...] = ()
+    where: str | None = None
+    """A condition on the event, in CEL."""
+    ended_at: datetime | None = None
+    """When somebody ended it, before its time."""
+    ended_by: str | None = None
+
+    @property
+    def ends_at(self) -> datetime:
+        """From when on it holds nothing back."""
+        return self.until if self.ended_at is None else min(self.until, self.ended_at)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Delivery:
     """One unit of durable work, as stored."""
 

@@ -19,6 +19,7 @@ from receiver.dispatch.run_handler import Abandon, HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_stand_in import StandInRunner
 from receiver.dispatch.run_target import SendClaim, TargetRunner, message_to
+from receiver.dispatch.silencing import Silences
 from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
@@ -34,9 +35,22 @@ from receiver.settings import Settings, sensitive_values
 from receiver.settings.model import ClaribiSettings
 from receiver.sources import build_sources
 from receiver.store.base import Store
+from receiver.templates.library import Templates
 
 if TYPE_CHECKING:
     from claribi import AsyncClariBI
+
+TEMPLATES_FOLDER = "config/templates"
+"""Where a deployment has its own templates, relative to the home."""
+
+
+def load_templates(settings: Settings) -> Templates:
+    """The message templates of the settings; raises ConfigError with what is wrong in them."""
+    return Templates(
+        settings.path(TEMPLATES_FOLDER),
+        zone=settings.notify.zone,
+        public_url=settings.server.public_url,
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,22 +86,27 @@ class Wiring:
             else {},
             redact=self.notifier.redactor.line,
         )
+        templates = load_templates(settings)
         claribi = settings.claribi
         has_claribi = claribi.api_key is not None or claribi.email is not None
         self.resources = SharedResources(
             process.store,
             frozenset(settings.channels),
             (lambda: process.make_claribi(claribi)) if has_claribi else None,
+            templates,
         )
         self.policies = HandlerPolicies(
             default=settings.dispatch.retry.over(RetryPolicy()),
             sources={name: source.retry for name, source in settings.sources.items()},
         )
+        silences = Silences(process.store)
         self.outbox = Outbox(
             self._target_deliveries,
             {name: channel_rules(channel) for name, channel in settings.channels.items()},
+            silenced=silences.silenced,
+            catch_up=silences.catch_up,
         )
-        self.table = RouteTable(settings.routes)
+        self.table = RouteTable(settings.routes, templates)
         self.planner = Planner(
             registry.matching,
             policies=self.policies,

@@ -16,7 +16,7 @@ from receiver.testing import run_handler
 
 TEXT = (Path(__file__).parents[1] / "docs/handlers.md").read_text()
 CODE = re.findall(r"^```python\n(.*?)^```", TEXT, re.DOTALL | re.MULTILINE)
-FOR_DISPATCH = {"staged", "staged_values"}
+FOR_DISPATCH = {"notes", "staged", "staged_values"}
 
 
 @pytest.fixture

@@ -43,6 +43,8 @@ COMMANDS: dict[str, Entry] = {
     "handlers": Entry("receiver.cli.handlers:app", "List the handlers, and try one out."),
     "route": Entry("receiver.cli.route:route", "Explain what the settings say of an event."),
     "channels": Entry("receiver.cli.channels:app", "List the channels, and send a test."),
+    "silence": Entry("receiver.cli.silence:app", "Keep messages back for a while."),
+    "templates": Entry("receiver.cli.templates:app", "List the message templates, preview them."),
     "sandbox": Entry("receiver.cli.sandbox:sandbox", "Run a local stand-in for clariBI."),
     "claribi": Entry("receiver.cli.claribi:app", "Call the clariBI API."),
     "db": Entry("receiver.cli.db:app", "Look after the database: check, back up, prune."),

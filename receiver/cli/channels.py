@@ -1,7 +1,6 @@
 """`clarihook channels`: which there are, how they stand, and whether a message gets through."""
 
 import asyncio
-import getpass
 import socket
 import time
 from dataclasses import dataclass
@@ -9,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from receiver.cli.authors import os_user
 from receiver.cli.deployment import store_of
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table
@@ -143,7 +143,7 @@ async def _send(
 ) -> list[_Test]:
     notifier = Notifier.from_settings(settings.channels, home=settings.home)
     targets = _chosen(notifier, names)
-    sender = f"{getpass.getuser()}@{socket.gethostname()}"
+    sender = f"{os_user()}@{socket.gethostname()}"
     body = text or f"Sent by {sender} with `clarihook channels test`. Nothing has happened."
 
     async def send(name: str) -> _Test:

@@ -25,6 +25,12 @@ def sources(ctx: typer.Context, incomplete: str) -> list[str]:
     return [] if settings is None else _beginning(settings.sources, incomplete)
 
 
+def channels(ctx: typer.Context, incomplete: str) -> list[str]:
+    """Those of the settings."""
+    settings = _settings(ctx)
+    return [] if settings is None else _beginning(settings.channels, incomplete)
+
+
 def handlers(ctx: typer.Context, incomplete: str) -> list[str]:
     """Those of the handler files, which are loaded for it."""
     from receiver.registry import load_handlers  # noqa: PLC0415 - only at TAB

@@ -28,6 +28,7 @@ def check(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
         loaded = load(home)
         _check_schemes(loaded)
         _check_store(loaded)
+        _check_templates(loaded.settings)
     except ConfigError as error:
         if not as_json:
             raise
@@ -88,6 +89,14 @@ def _check_store(loaded: Loaded) -> None:
     except ConfigError as error:
         place = loaded.origins.place(("store", "url"))
         raise ConfigError(*(f"{place}: {problem}" for problem in error.problems)) from None
+
+
+def _check_templates(settings: Settings) -> None:
+    """Raises ConfigError with what is wrong in the templates, and in the routes that name one."""
+    from receiver.notify.routes import RouteTable  # noqa: PLC0415
+    from receiver.wiring import load_templates  # noqa: PLC0415 - slow
+
+    RouteTable(settings.routes, load_templates(settings))
 
 
 def _missing_handlers(settings: Settings) -> list[str]:

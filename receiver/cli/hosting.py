@@ -1,8 +1,6 @@
 """Runs a replay for a command: beside the server that has the database, or in its stead."""
 
 import asyncio
-import getpass
-import os
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -11,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import typer
 
+from receiver.cli.authors import os_user
 from receiver.cli.deployment import store_of
 from receiver.cli.output import print_json, print_line, print_warning
 from receiver.cli.records import replay_record
@@ -56,7 +55,7 @@ def host_replay(
             else:
                 now_ms = int(time.time() * 1000)
                 begun = await host.replayer().begin(
-                    selection, author=_author(), now_ms=now_ms, **asdict(pace)
+                    selection, author=os_user(), now_ms=now_ms, **asdict(pace)
                 )
                 replay_id = begun.replay.id
             with View() as view:
@@ -81,13 +80,6 @@ def host_replay(
         print_json(replay_record(progress))
     if progress.replay.states.get(State.DEAD) or progress.status is Status.CANCELLED:
         raise typer.Exit(1)
-
-
-def _author() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container's user may have no name
-        return f"user {os.getuid()}"
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -50,10 +50,11 @@ def route(
     from receiver.engine import load_registry  # noqa: PLC0415
     from receiver.notify import Notifier  # noqa: PLC0415
     from receiver.notify.routes import RouteTable  # noqa: PLC0415
+    from receiver.wiring import load_templates  # noqa: PLC0415
 
     settings = load_settings(home)
     given = _given(settings, event, event_type, data, source)
-    verdicts = RouteTable(settings.routes).explain(given)
+    verdicts = RouteTable(settings.routes, load_templates(settings)).explain(given)
     notifier = Notifier.from_settings(settings.channels, home=settings.home)
     handlers = [handler.name for handler in load_registry(settings).matching(given.type)]
     document = {

@@ -37,6 +37,7 @@ from receiver.store.sqlite import SqliteStore
 from receiver.testing import Answers, ApiCall, HandlerRun
 from receiver.testing.captured import CapturedNetwork
 from receiver.testing.run import run_with
+from receiver.wiring import load_templates
 
 _PAGE = 100
 
@@ -210,7 +211,7 @@ async def _today(
 ) -> AsyncIterator[Today]:
     """Today's code; its network is closed, and its answers kept, afterwards."""
     if handler is None:
-        table = routes.RouteTable(settings.routes)
+        table = routes.RouteTable(settings.routes, load_templates(settings))
 
         async def route(event: Event) -> tuple[HandlerRun, list[ApiCall]]:
             try:
@@ -267,6 +268,7 @@ class _Resources:
         has_answers: bool,
     ) -> None:
         self.channels: Collection[str] = frozenset(settings.channels)
+        self.templates = load_templates(settings)
         self._values: dict[str, str] = {}
         self._http = httpx2.AsyncClient(transport=web, trust_env=False)
         has_credentials = settings.claribi.api_key or settings.claribi.email

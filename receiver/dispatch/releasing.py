@@ -52,7 +52,10 @@ class Releaser:
     async def release_due(self, now_ms: int | None = None) -> None:
         """Release every group that is due, once."""
         now = int(time.time() * 1000) if now_ms is None else now_ms
-        for group in await self._store.due_groups(now_ms=now, limit=_GROUPS):
+        groups = await self._store.due_groups(now_ms=now, limit=_GROUPS)
+        if groups:
+            await self._outbox().catch_up()
+        for group in groups:
             if group.kind == "escalation":
                 await self._release_each(group, now)
             else:

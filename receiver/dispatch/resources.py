@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 
 from receiver.errors import ConfigError
 from receiver.store.base import Store
+from receiver.templates.library import Templates
 
 if TYPE_CHECKING:  # slow to import, and many deployments use neither
     import httpx2
@@ -28,8 +29,10 @@ class SharedResources:
         store: Store,
         channels: Collection[str],
         make_claribi: "Callable[[], AsyncClariBI] | None",
+        templates: Templates,
     ) -> None:
         self.channels = channels
+        self.templates = templates
         self._store = store
         self._make_claribi = make_claribi
         self._claribi: AsyncClariBI | None = None

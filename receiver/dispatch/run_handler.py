@@ -70,8 +70,11 @@ class HandlerRunner:
             if isinstance(error, asyncio.CancelledError) and _is_cancelled():
                 raise
             return self._failed(ending, error)
+        if context.staged:
+            await self.outbox.catch_up()
+        reasons = [*([reason] if reason else []), *context.notes]
         return ending.succeeded(
-            reason=reason,
+            reason="; ".join(reasons) or None,
             messages=self.outbox.stage(context.staged, claim.event),
             values=context.staged_values,
         )

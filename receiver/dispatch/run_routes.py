@@ -2,12 +2,16 @@
 
 from dataclasses import dataclass
 
+import structlog
+
 from receiver.dispatch.ending import Ending, RetryRules
 from receiver.dispatch.forwarding import POLICY
 from receiver.model import Message, NewDelivery, StagedMessage
 from receiver.notify.outbox import Outbox
 from receiver.notify.routes import RouteTable
 from receiver.store.base import Claim, Finish
+
+log = structlog.get_logger("receiver.routes")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,6 +32,10 @@ class RoutesRunner:
         except ValueError as error:
             # A signed body that was kept although it is no event has no values to route by.
             return ending.dead("PayloadError", str(error))
+        if routed.messages:
+            await self.outbox.catch_up()
+        for failure in routed.failures:
+            log.warning("route.said_it_plainly", event_id=claim.event.id, problem=failure)
         return ending.succeeded(
             reason="; ".join(routed.notes)[:2048] or None,
             messages=(

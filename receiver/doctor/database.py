@@ -43,6 +43,7 @@ async def _examine(settings: Settings, names: Collection[str] | None) -> list[Fi
             await _examine_workers(store),
             await _examine_backlog(store, settings),
             await _examine_dead(store),
+            await _examine_silences(store),
             await _examine_orphans(store, names),
             await _examine_future(store),
         ]
@@ -61,6 +62,14 @@ def _examine_schema(store: SqliteStore) -> Finding:
         text = f"written by an older clarihook: {len(pending)} steps behind"
         return warning("database", text, "`clarihook db migrate`, or start `clarihook serve`")
     return ok("database", f"{store.path}, schema {applied[-1]}")
+
+
+async def _examine_silences(store: SqliteStore) -> Finding:
+    active = await store.silences(active_ms=int(time.time() * 1000))
+    if not active:
+        return ok("silences", "none, so nobody keeps messages back")
+    held = sum((await store.held_by_silences()).values())
+    return ok("silences", f"{len(active)} in force, which hold {held}: `clarihook silence list`")
 
 
 async def _examine_journal(store: SqliteStore) -> Finding:

@@ -9,7 +9,7 @@ lets anything go (`still_held`).
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
@@ -23,8 +23,11 @@ from receiver.settings.channels import ChannelSettings
 TargetDeliveries = Callable[[str], tuple[NewDelivery, ...]]
 """The deliveries that carry a message of this channel: one per target."""
 
-Silenced = Callable[[Message, Event, str], Hold | None]
-"""The silence that keeps a message to this target back, if there is one. Cheap, does no I/O."""
+Silenced = Callable[[Message, Event, int], Hold | None]
+"""The silence that keeps a message back at that moment (ms), if one does. Cheap, does no I/O."""
+
+CatchUp = Callable[[], Awaitable[None]]
+"""Learns which silences were added or ended since the last time."""
 
 Escalations = Callable[[Message, Event, int], tuple[NewDelivery, ...]]
 """Further deliveries of a message staged at that moment (ms), each held as an `escalation`."""
@@ -55,7 +58,11 @@ def channel_rules(settings: ChannelSettings) -> ChannelRules:
     return ChannelRules(quiet=quiet.hours, unless=quiet.unless, noise=noise)
 
 
-def _never(_message: Message, _event: Event, _target: str) -> Hold | None:
+def _never(_message: Message, _event: Event, _now_ms: int) -> Hold | None:
+    return None
+
+
+async def _knows_all() -> None:
     return None
 
 
@@ -72,13 +79,15 @@ class Outbox:
         channels: Mapping[str, ChannelRules],
         *,
         silenced: Silenced = _never,
+        catch_up: CatchUp = _knows_all,
         escalations: Escalations = _no_more,
     ) -> None:
         """`silenced` is asked first, when a message is staged and when it is released; what
-        `escalations` adds is kept as it is."""
+        `escalations` adds is kept as it is. `catch_up` is to be awaited before either."""
         self._target_deliveries = target_deliveries
         self._channels = channels
         self._silenced = silenced
+        self.catch_up = catch_up
         self._escalations = escalations
 
     def stage(
@@ -136,7 +145,7 @@ class Outbox:
 
     def still_held(self, message: Message, event: Event, target: str, now_ms: int) -> Hold | None:
         """What holds it back whether it is new or has been held before: a silence, quiet hours."""
-        silence = self._silenced(message, event, target)
+        silence = self._silenced(message, event, now_ms)
         if silence is not None:
             return silence
         rules = self._rules_of(target)

@@ -4,16 +4,22 @@ Pure but for the templates' compilation: an event and its values go in, messages
 for each route that said nothing come out.
 """
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
+from receiver.errors import ConfigError
 from receiver.holds import NO_OPTIONS, NoiseOptions
 from receiver.model import Event, Message, Severity
 from receiver.notify.condition import Condition
 from receiver.patterns import compile_patterns
+from receiver.templates.budget import MAX_CHARS
+from receiver.templates.library import Templates, render_inline
+from receiver.templates.values import listing
+
+if TYPE_CHECKING:
+    from jinja2 import Template
 
 NAME = "routes"
 """The name of the delivery in which an event's routes are worked out."""
@@ -22,8 +28,6 @@ HOPS_HEADER = "clarihook-forwarded"
 """Says how often a webhook has been forwarded by then."""
 MAX_HOPS = 5
 """So often at most, or two deployments that forward to each other would never end."""
-
-_MAX_TEXT_CHARS = 65_536
 
 
 class _Secret(Protocol):
@@ -50,6 +54,8 @@ class RouteSettings(Protocol):
     @property
     def severity(self) -> Severity: ...
     @property
+    def template(self) -> str | None: ...
+    @property
     def title(self) -> str | None: ...
     @property
     def body(self) -> str | None: ...
@@ -63,6 +69,8 @@ class Routed(NamedTuple):
     messages: tuple[Message, ...]
     notes: tuple[str, ...]
     """What each route did not say, or said otherwise than it should, and why."""
+    failures: tuple[str, ...] = ()
+    """Of the notes those that tell of something broken, such as a template."""
     forwards: tuple[Message, ...] = ()
     """What tells of each forward; its channel is the name of the target that posts the event."""
 
@@ -101,8 +109,8 @@ class _Route:
     settings: RouteSettings
     fits: Any
     condition: Condition | None
-    title: Any
-    body: Any
+    title: "Template | None"
+    body: "Template | None"
     noise: NoiseOptions | None
     """How it wants its messages grouped and throttled; None goes by the channels' rules."""
 
@@ -131,8 +139,15 @@ class RouteTable:
     matched and does not `continue`.
     """
 
-    def __init__(self, routes: Sequence[RouteSettings]) -> None:
-        self._routes = tuple(_compile(number, each) for number, each in enumerate(routes, 1))
+    def __init__(self, routes: Sequence[RouteSettings], templates: Templates | None = None) -> None:
+        """`templates`: those of the deployment; the shipped ones by default.
+
+        Raises ConfigError for a route that names a template that there is not.
+        """
+        self._templates = Templates() if templates is None else templates
+        self._routes = tuple(
+            _compile(number, each, self._templates) for number, each in enumerate(routes, 1)
+        )
 
     def matches(self, source: str, event_type: str) -> bool:
         """Whether any route is for this source and type, whatever its condition says."""
@@ -142,18 +157,20 @@ class RouteTable:
         """The messages of an event, in the order of the routes."""
         messages: list[Message] = []
         notes: list[str] = []
+        failures: list[str] = []
         forwards: list[Message] = []
         for route in self._routes:
             if _is_for(route, event.source, event.type):
-                verdict = _judge(route, event)
+                verdict = _judge(route, event, self._templates)
                 said = verdict.notes if verdict.refusal is None else (verdict.refusal,)
                 notes += [f"route {verdict.label}: {note}" for note in said]
+                failures += [f"route {verdict.label}: {note}" for note in verdict.notes]
                 messages += verdict.messages
                 if verdict.forward is not None:
                     forwards.append(verdict.forward)
                 if verdict.ends_list:
                     break
-        return Routed(tuple(messages), tuple(notes), tuple(forwards))
+        return Routed(tuple(messages), tuple(notes), tuple(failures), tuple(forwards))
 
     def explain(self, event: Event) -> tuple[Verdict, ...]:
         """What each route says of an event, or why it says nothing: `route`, rule by rule."""
@@ -162,7 +179,7 @@ class RouteTable:
         for route in self._routes:
             passed_over = ended or _why_not_for(route, event)
             if passed_over is None:
-                verdict = _judge(route, event)
+                verdict = _judge(route, event, self._templates)
                 if verdict.ends_list:
                     ended = f"route {verdict.label} ended the list (continue = false)"
             else:
@@ -176,25 +193,17 @@ class RouteTable:
         return tuple(verdicts)
 
 
-def _compile(number: int, settings: RouteSettings) -> _Route:
-    title = body = None
-    if settings.title is not None or settings.body is not None:
-        # Slow to import, and settings without templates don't need it.
-        from jinja2 import StrictUndefined  # noqa: PLC0415
-        from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
-
-        # Text, not HTML: notify escapes for each service what it needs escaped.
-        templates = ImmutableSandboxedEnvironment(undefined=StrictUndefined)
-        title = templates.from_string(settings.title) if settings.title is not None else None
-        body = templates.from_string(settings.body) if settings.body is not None else None
+def _compile(number: int, settings: RouteSettings, templates: Templates) -> _Route:
+    if settings.template is not None and settings.template not in templates:
+        raise ConfigError(f"route {settings.name or number}: {templates.hint(settings.template)}")
     scope = f"route {settings.name or number} "
     return _Route(
         number=number,
         settings=settings,
         fits=compile_patterns((settings.match,)),
         condition=None if settings.when is None else Condition(settings.when),
-        title=title,
-        body=body,
+        title=None if settings.title is None else templates.inline(settings.title),
+        body=None if settings.body is None else templates.inline(settings.body),
         noise=None if settings.noise == NO_OPTIONS else replace(settings.noise, scope=scope),
     )
 
@@ -212,32 +221,22 @@ def _why_not_for(route: _Route, event: Event) -> str | None:
     return None
 
 
-def _judge(route: _Route, event: Event) -> Verdict:
+def _judge(route: _Route, event: Event, templates: Templates) -> Verdict:
     """What a route says of an event that is of its types and its source."""
     refusal = None if route.condition is None else route.condition.refusal(event)
     if refusal is not None:
         return Verdict(number=route.number, settings=route.settings, refusal=f"`when` {refusal}")
-    values = {"event": event.json, "source": event.source,
-              "received_at": event.received_at, "event_id": event.id}  # fmt: skip
-    title, title_note = _render(route.title, values, plain=event.type)
-    body, body_note = _render(route.body, values, plain=_listing(event.json))
+    message, notes = _message(route, event, templates)
     forward, forward_note = _forward(route, event)
-    notes = (("its title", title_note), ("its body", body_note), ("its forward", forward_note))
     return Verdict(
         number=route.number,
         settings=route.settings,
         messages=tuple(
-            Message(
-                channel=channel,
-                title=title,
-                body=body,
-                severity=route.settings.severity,
-                noise=route.noise,
-            )
+            replace(message, channel=channel, noise=route.noise)
             for channel in route.settings.notify
         ),
         forward=forward,
-        notes=tuple(f"{part} {note}" for part, note in notes if note),
+        notes=(*notes, f"its forward {forward_note}") if forward_note else notes,
     )
 
 
@@ -257,24 +256,37 @@ def _forward(route: _Route, event: Event) -> tuple[Message | None, str]:
     return told, ""
 
 
-def _render(template: Any, values: Mapping[str, Any], *, plain: str) -> tuple[str, str]:
-    """The rendered text, or the plain one when there is no template or it fails; and a note."""
+def _message(route: _Route, event: Event, templates: Templates) -> tuple[Message, tuple[str, ...]]:
+    """What the route says, to no channel yet, and what failed: then it says it plainly."""
+    settings = route.settings
+    template = settings.template
+    if template is None and route.title is None and route.body is None and event.type in templates:
+        template = event.type
+    if template is not None:
+        title, bodies, notes = templates.render(template, event, settings.severity)
+    else:
+        title, bodies, notes = "", {}, ()
+    values = templates.values(event, settings.severity)
+    inline_title, title_note = _render(route.title, values, "title")
+    body, body_note = _render(route.body, values, "body")
+    title = inline_title or title or event.type
+    text = body or bodies.get("text", listing(event.json)) or title
+    return Message(
+        channel="",
+        title=title,
+        body=text[:MAX_CHARS],
+        severity=settings.severity,
+        bodies={format_: said for format_, said in bodies.items() if said and format_ != "text"},
+    ), (*notes, *title_note, *body_note)
+
+
+def _render(
+    template: "Template | None", values: Mapping[str, Any], what: str
+) -> tuple[str, tuple[str, ...]]:
+    """The rendered text, empty when there is no template or it fails; and a note."""
     if template is None:
-        return plain, ""
+        return "", ()
     try:
-        text: str = template.render(values)
+        return render_inline(template, values), ()
     except Exception as error:  # whatever a template does, the message goes out
-        return plain, f"failed, a plain one was sent: {error}"
-    return text[:_MAX_TEXT_CHARS] or plain, ""
-
-
-def _listing(value: Any) -> str:
-    """The event's data, one `name: value` line each."""
-    data = value.get("data", value) if isinstance(value, dict) else value
-    if not isinstance(data, dict):
-        return json.dumps(data, ensure_ascii=False)
-    return "\n".join(f"{name}: {_shown(each)}" for name, each in data.items())
-
-
-def _shown(value: Any) -> str:
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+        return "", (f"its {what} failed, a plain one was sent: {error}",)

@@ -3,22 +3,25 @@
 import difflib
 import json
 import time
-from collections.abc import Collection, Iterable
+from collections.abc import Collection, Iterable, Mapping
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Protocol, get_args
 
 from receiver.errors import ConfigError
 from receiver.model import Attachment, Event, Message, MessageFormat, Severity
+from receiver.templates.values import listing
 
 if TYPE_CHECKING:  # slow to import, and many handlers use none of them
     import httpx2
     import structlog
 
     from claribi import AsyncClariBI
+    from receiver.templates.library import Templates
 
 MAX_VALUE_BYTES = 64 * 1024
 MAX_KEY_LENGTH = 200
 MAX_MESSAGES = 100
+_NO_VALUES: Mapping[str, Any] = {}
 
 
 class Resources(Protocol):
@@ -27,6 +30,10 @@ class Resources(Protocol):
     @property
     def channels(self) -> Collection[str]:
         """The names of the configured channels."""
+
+    @property
+    def templates(self) -> "Templates":
+        """The deployment's message templates."""
 
     def claribi(self) -> "AsyncClariBI":
         """The API client made from `[claribi]`; ConfigError says what to set if there is none."""
@@ -82,7 +89,7 @@ class Context:
 
     __slots__ = (
         "_deadline", "_handler_name", "_log", "_replay_id", "_resources", "_store",
-        "attempt", "event", "staged",
+        "attempt", "event", "notes", "staged",
     )  # fmt: skip
 
     def __init__(
@@ -102,6 +109,8 @@ class Context:
         """1 on the first run of this delivery, 2 on the next, …"""
         self.staged: list[Message] = []
         """What `notify` was given, in order; committed with the handler's success."""
+        self.notes: list[str] = []
+        """What was said otherwise than it should, and why; kept with the delivery."""
         self._handler_name = handler_name
         self._resources = resources
         self._deadline = deadline
@@ -174,19 +183,30 @@ class Context:
         self,
         channel: str,
         *,
-        title: str,
+        title: str = "",
         body: str = "",
         severity: Severity | str = Severity.INFO,
         format: MessageFormat = "text",  # noqa: A002 - the word that authors expect
         attachments: Iterable[Attachment] = (),
+        template: str | None = None,
+        values: Mapping[str, Any] = _NO_VALUES,
     ) -> None:
         """Stage a message to a channel. It goes out once this handler has succeeded.
 
-        Without a body the title is the body too. A run that fails sends nothing, so a retry
-        can't say a thing twice. Raises ConfigError for a channel that is not configured,
-        ValueError for what is no severity, no format, no text, or more than 100 messages.
+        With a template, that has the body, in every format that it exists in, and the title, if
+        none is given; `values` are what it can speak of beside the event. Without one, and
+        without a body, the title is the body too. A run that fails sends nothing, so a retry
+        can't say a thing twice. Raises ConfigError for a channel that is not configured and a
+        template that there is not, ValueError for what is no severity, no format, no text, or
+        more than 100 messages. A template that fails raises nothing: a plain message is sent.
         """
         self._check_channel(channel)
+        bodies: Mapping[MessageFormat, str] = {}
+        if template is not None:
+            if body:
+                raise ValueError("ctx.notify: give a template or a body, not both")
+            made, body, bodies = self._render(template, _severity(severity), values)
+            title = title or made
         if format not in get_args(MessageFormat):
             raise ValueError(f"format {format!r}: use text, markdown or html")
         if not (title.strip() or body.strip()):
@@ -201,8 +221,26 @@ class Context:
                 severity=_severity(severity),
                 format=format,
                 attachments=tuple(attachments),
+                bodies=bodies,
             )
         )
+
+    def _render(
+        self, template: str, severity: Severity, values: Mapping[str, Any]
+    ) -> tuple[str, str, Mapping[MessageFormat, str]]:
+        """The title, the text and the other bodies that a template makes of the event."""
+        templates = self._resources.templates
+        if template not in templates:
+            raise ConfigError(f"handler {self._handler_name}: {templates.hint(template)}")
+        title, bodies, notes = templates.render(template, self.event, severity, values)
+        for note in notes:
+            self.log.warning("template.failed", problem=note)
+        self.notes += notes
+        text = bodies.get("text", listing(self.event.json))
+        others: dict[MessageFormat, str] = {
+            format_: said for format_, said in bodies.items() if said and format_ != "text"
+        }
+        return title or self.event.type, text, others
 
     def _check_channel(self, channel: str) -> None:
         known = self._resources.channels

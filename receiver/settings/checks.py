@@ -48,10 +48,11 @@ def parse_cel(expression: str) -> str:
 def parse_template(text: str) -> str:
     """The text as it is, if it is a Jinja template. Raises ValueError otherwise."""
     from jinja2 import TemplateSyntaxError  # noqa: PLC0415 - only settings with templates need it
-    from jinja2.sandbox import ImmutableSandboxedEnvironment  # noqa: PLC0415
+
+    from receiver.templates.sandbox import Environment  # noqa: PLC0415
 
     try:
-        ImmutableSandboxedEnvironment().compile(text)
+        Environment("text").compile(text)
     except TemplateSyntaxError as error:
         raise ValueError(f"is no Jinja template: line {error.lineno}: {error.message}") from None
     return text
@@ -131,6 +132,8 @@ def _check_route(
         hint = name_hint(source, sources)
         yield Problem((*path, "source"), f'there is no source "{source}"; {hint}')
     yield from _check_forward(path, route)
+    if route.get("template") is not None and route.get("body") is not None:
+        yield Problem((*path, "body"), "is what `template` is for; leave out one of both")
     notify = route.get("notify")
     names = (
         [notify] if isinstance(notify, str) else notify if isinstance(notify, list | tuple) else []

@@ -10,6 +10,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 from urllib.parse import unquote, urlsplit
+from zoneinfo import ZoneInfo
 
 from pydantic import (
     AfterValidator,
@@ -28,6 +29,7 @@ from receiver.settings.checks import (
     valid_dedupe,
     valid_locator,
 )
+from receiver.settings.noise import ZoneName
 from receiver.settings.problems import Problem, dotted, from_validation
 from receiver.settings.retrying import (
     DEFAULT_SCHEDULE,
@@ -102,6 +104,8 @@ class ServerSettings(Section):
     """Processes that receive and run deliveries; with more than one, another watches over them."""
     allowed_hosts: Texts = ()
     """The Host headers that are answered, such as "hooks.example.com"; none given is any."""
+    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """The address under which people reach this server; with it, messages link to their event."""
 
 
 class StoreSettings(Section):
@@ -253,6 +257,18 @@ class ClaribiSettings(Section):
     """How long one call may take."""
 
 
+class NotifySettings(Section):
+    """What holds for all messages."""
+
+    timezone: ZoneName = "UTC"
+    """The time zone of times in messages, such as "Europe/Berlin"."""
+
+    @property
+    def zone(self) -> ZoneInfo:
+        """The time zone."""
+        return ZoneInfo(self.timezone)
+
+
 class RejectionsSettings(Section):
     """The log of refused requests, which says why each was refused."""
 
@@ -288,6 +304,7 @@ class Settings(Section):
     claribi: ClaribiSettings = ClaribiSettings()
     channels: dict[Name, ChannelSettings] = Field(default_factory=dict)
     routes: tuple[RouteSettings, ...] = ()
+    notify: NotifySettings = NotifySettings()
     rejections: RejectionsSettings = RejectionsSettings()
     log: LogSettings = LogSettings()
 

@@ -45,10 +45,12 @@ class RouteSettings(Section):
     """Whether `forward` may lead to this machine or into a private network."""
     severity: Severity = Severity.INFO
     """The message's severity: "info", "success", "warning" or "critical"."""
+    template: Text | None = None
+    """The message's template, such as "billing.credits_low"; unset is that of the event's type."""
     title: Template | None = None
-    """The message's title, a Jinja template; unset is the event's type."""
+    """The message's title, a Jinja template; unset is the template's, or the event's type."""
     body: Template | None = None
-    """The message's body, a Jinja template; unset is a listing of the event's data."""
+    """The message's body, a Jinja template; unset is the template's, or a listing of the data."""
     group_by: EventFields | None = None
     """As the channel's `group_by`, for what this route says alone; unset is the channel's."""
     wait: Duration | None = None

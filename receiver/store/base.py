@@ -21,6 +21,7 @@ from receiver.model import (
     NewDelivery,
     NewEvent,
     Outcome,
+    Silence,
     StagedMessage,
     State,
 )
@@ -434,6 +435,23 @@ class Store(Protocol):
 
     async def cancel_held(self, which: CancelHeld, *, now_ms: int) -> list[DeliveryId]:
         """Cancel what is held with a kind and group; those changed."""
+
+    async def add_silence(self, silence: Silence) -> int:
+        """Keep a new silence; its number, which is given here."""
+
+    async def end_silence(self, number: int, *, by: str, now_ms: int) -> int | None:
+        """End a silence before its time and make what it holds due; how many deliveries those
+        are. None, and nothing, if there is no such silence or it is over."""
+
+    async def silences(self, *, active_ms: int | None = None) -> list[Silence]:
+        """The silences that are not over at that moment, newest first; None is all of them."""
+
+    async def silences_since(self, changes: int | None) -> tuple[int, list[Silence]] | None:
+        """The silences that are not over now, with what to give at the next call; None if nothing
+        has been committed since the call that gave `changes`. Cheap then: no query."""
+
+    async def held_by_silences(self) -> dict[int, int]:
+        """How many deliveries each silence holds, by its number; none is left out."""
 
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries that neither run nor have succeeded; those changed."""

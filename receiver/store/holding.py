@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from receiver.holds import Hold, Throttle
 from receiver.model import DeliveryId, NewDelivery, State, format_delivery_id
+from receiver.store import silencing
 from receiver.store.base import CancelHeld, HeldGroup, MakeDigest
 from receiver.store.driver import sqlite3
 from receiver.store.queries import Queries
@@ -24,6 +25,7 @@ class Place(NamedTuple):
     group: str | None = None
     throttle: str | None = None
     """What is counted when it goes out, as JSON."""
+    silence: int | None = None
 
 
 def place(db: "sqlite3.Connection", new: NewDelivery, now_ms: int) -> Place:
@@ -38,7 +40,7 @@ def place(db: "sqlite3.Connection", new: NewDelivery, now_ms: int) -> Place:
         if due is None:
             return Place(State.PENDING, now_ms)
     elif hold.until_ms is not None:
-        due = hold.until_ms
+        due = _end_of_hold(db, hold, hold.until_ms)
     else:
         due = _due_of_group(db, new.name, hold.kind, hold.group)
         due = due if due is not None else _due_of_next(db, new.name, hold, now_ms)
@@ -47,7 +49,7 @@ def place(db: "sqlite3.Connection", new: NewDelivery, now_ms: int) -> Place:
     counted = hold.throttle if hold.kind not in ("throttle", "escalation") else None
     return Place(
         State.HELD, due, hold.reason, hold.kind, hold.group,
-        None if counted is None else json.dumps(counted),
+        None if counted is None else json.dumps(counted), hold.silence,
     )  # fmt: skip
 
 
@@ -122,7 +124,8 @@ def _start_timers(db: "sqlite3.Connection", group: HeldGroup, now_ms: int) -> No
 def hold_on(db: "sqlite3.Connection", ids: Sequence[int], hold: Hold) -> None:
     """Keep held deliveries back for another reason; see `Store.hold_on`."""
     assert hold.until_ms is not None, "it says until when"
-    db.execute(_Q["hold_on"], (json.dumps(ids), hold.kind, hold.until_ms, hold.reason))
+    due = _end_of_hold(db, hold, hold.until_ms)
+    db.execute(_Q["hold_on"], (json.dumps(ids), hold.kind, due, hold.reason, hold.silence))
 
 
 def cancel_held(db: "sqlite3.Connection", which: CancelHeld, *, now_ms: int) -> list[DeliveryId]:
@@ -134,6 +137,14 @@ def cancel_held(db: "sqlite3.Connection", which: CancelHeld, *, now_ms: int) -> 
 def forget_timers(db: "sqlite3.Connection", *, before_ms: int) -> int:
     """Remove the timers that hold nothing back any more; how many."""
     return db.execute(_Q["forget_timers"], (before_ms,)).rowcount
+
+
+def _end_of_hold(db: "sqlite3.Connection", hold: Hold, until_ms: int) -> int:
+    """Until then; or earlier, if it is a silence that somebody has ended meanwhile."""
+    if hold.silence is None:
+        return until_ms
+    end_ms = silencing.end_of(db, hold.silence)
+    return until_ms if end_ms is None else min(until_ms, end_ms)
 
 
 def _due_of_group(db: "sqlite3.Connection", target: str, kind: str, group: str) -> int | None:

@@ -106,7 +106,9 @@ WHERE
 
 -- name: hold_by_throttle
 UPDATE deliveries
-SET hold_kind = 'throttle', hold_group = ?2, due_at = ?3, reason = ?4, hold_throttle = NULL
+SET
+    hold_kind = 'throttle', hold_group = ?2, due_at = ?3, reason = ?4, hold_throttle = NULL,
+    hold_silence = NULL
 WHERE id IN (SELECT value FROM json_each(?1))
 
 -- name: hold_on
@@ -115,7 +117,8 @@ UPDATE deliveries
 SET
     hold_kind = iif(hold_kind = 'escalation', hold_kind, ?2),
     due_at = ?3,
-    reason = ?4
+    reason = ?4,
+    hold_silence = ?5
 WHERE id IN (SELECT value FROM json_each(?1)) AND state = 'held'
 
 -- name: cancel_held

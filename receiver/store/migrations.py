@@ -423,3 +423,31 @@ WHERE
 @migrations(name="0010_fallbacks")
 def _0010(db: Database) -> None:
     _run(db, "ALTER TABLE deliveries ADD COLUMN fallback_of INTEGER;")
+
+
+@migrations(name="0011_silences")
+def _0011(db: Database) -> None:
+    # A list is JSON; an empty one is no condition. hold_silence: the silence that holds a delivery.
+    _run(
+        db,
+        """
+CREATE TABLE silences (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    created_at INTEGER NOT NULL,
+    until_at INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    comment TEXT NOT NULL,
+    types TEXT NOT NULL,
+    sources TEXT NOT NULL,
+    channels TEXT NOT NULL,
+    severities TEXT NOT NULL,
+    where_cel TEXT,
+    ended_at INTEGER,
+    ended_by TEXT
+);
+CREATE INDEX silences_active ON silences (until_at) WHERE ended_at IS NULL;
+ALTER TABLE deliveries ADD COLUMN hold_silence INTEGER;
+CREATE INDEX deliveries_silenced ON deliveries (hold_silence, due_at)
+    WHERE state = 'held' AND hold_silence IS NOT NULL;
+""",
+    )

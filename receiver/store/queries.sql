@@ -356,9 +356,9 @@ WHERE id = ?
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key,
     due_at, created_at, message_id, replay_id, finalized_at, reason,
-    hold_kind, hold_group, hold_throttle
+    hold_kind, hold_group, hold_throttle, hold_silence
 )
-VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16)
+VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
 
 -- name: insert_handler_delivery
 -- More work on an event, found while one of its deliveries ran. It waits for its key.

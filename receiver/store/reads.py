@@ -4,6 +4,7 @@ import asyncio
 import json
 import re
 import threading
+import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
@@ -17,9 +18,11 @@ from receiver.model import (
     EventId,
     Message,
     Outcome,
+    Silence,
     State,
     from_ms,
 )
+from receiver.store import silencing
 from receiver.store.base import (
     EVERY_REJECTION,
     DeliveryFilter,
@@ -101,6 +104,26 @@ class SqliteReads:
                 self._watch = self._connect_read()
                 self._open_readers.append(self._watch)
             return int(self._watch.execute("PRAGMA data_version").fetchone()[0])
+
+    async def silences(self, *, active_ms: int | None = None) -> list[Silence]:
+        """See `Store.silences`."""
+        return await self.read(lambda db: silencing.silences(db, active_ms=active_ms))
+
+    async def silences_since(self, changes: int | None) -> tuple[int, list[Silence]] | None:
+        """See `Store.silences_since`."""
+
+        def look(db: "sqlite3.Connection") -> tuple[int, list[Silence]] | None:
+            # The count first: what is committed after it is seen at the next look.
+            count = self._data_version()
+            if count == changes:
+                return None
+            return count, silencing.silences(db, active_ms=int(time.time() * 1000))
+
+        return await self.read(look)
+
+    async def held_by_silences(self) -> dict[int, int]:
+        """See `Store.held_by_silences`."""
+        return await self.read(silencing.held)
 
     async def backlog(self) -> int:
         """See `Store.backlog`."""

@@ -19,8 +19,8 @@ import structlog
 
 from receiver.errors import StoreError, StoreLocked
 from receiver.holds import Hold
-from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent
-from receiver.store import changes, holding, pruning
+from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent, Silence
+from receiver.store import changes, holding, pruning, silencing
 from receiver.store.alive import LifeLock
 from receiver.store.base import (
     CancelHeld,
@@ -400,6 +400,7 @@ class SqliteStore(SqliteReads):
 
         def prune(db: "sqlite3.Connection") -> int:
             holding.forget_timers(db, before_ms=events_before_ms)
+            silencing.forget(db, before_ms=events_before_ms)
             pruning.prune_dedupe_keys(
                 db, queries, before_ms=keys_before_ms, slice_number=slice_number
             )
@@ -435,6 +436,14 @@ class SqliteStore(SqliteReads):
     async def hold_on(self, ids: Sequence[int], hold: Hold) -> None:
         """Hold deliveries for longer; see `Store.hold_on`."""
         await self.write(lambda db: holding.hold_on(db, ids, hold))
+
+    async def add_silence(self, silence: Silence) -> int:
+        """Keep messages back; see `Store.add_silence`."""
+        return await self.write(lambda db: silencing.add(db, silence))
+
+    async def end_silence(self, number: int, *, by: str, now_ms: int) -> int | None:
+        """End a silence; see `Store.end_silence`."""
+        return await self.write(lambda db: silencing.end(db, number, by=by, now_ms=now_ms))
 
     async def cancel_held(self, which: CancelHeld, *, now_ms: int) -> list[DeliveryId]:
         """Cancel held deliveries; see `Store.cancel_held`."""

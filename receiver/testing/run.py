@@ -17,6 +17,7 @@ from receiver.errors import ConfigError, Reject, Retry, Skip, UsageError
 from receiver.model import Event, Message
 from receiver.registry import Context, Handler, Resources, SchemaError, load_handlers
 from receiver.registry.handler import make_handlers
+from receiver.templates.library import Templates
 from receiver.testing.answers import Answers, ApiCall, client_of
 from receiver.testing.events import EventLike, make_event
 
@@ -34,7 +35,7 @@ class HandlerRun:
     """`skipped` is a success with a reason; `rejected` is dead at once, also when the payload
     does not fit; `retry` (asked for) and `failed` (any other exception) are tried again."""
     reason: str = ""
-    """What the handler, or its exception, said."""
+    """What the handler, or its exception, said; also what is wrong with a template."""
     messages: tuple[Message, ...] = ()
     """What would be sent: nothing, unless it succeeded or skipped."""
     values: Mapping[str, Any]
@@ -75,6 +76,7 @@ async def run_handler_async(
             client=client,
             http_client=http_client,
             values={key: json.dumps(value) for key, value in (store or {}).items()},
+            templates=_templates_of(handler),
         )
         run, staged = await run_with(
             handler, stored, resources, attempt=attempt, replaying=replaying
@@ -108,7 +110,21 @@ async def run_with(
     run = await _ending(handler, ctx, timeout)
     if run.outcome not in ("succeeded", "skipped"):
         return run, {}
-    return replace(run, messages=tuple(ctx.staged)), ctx.staged_values
+    reason = "; ".join([*([run.reason] if run.reason else []), *ctx.notes])
+    return replace(run, messages=tuple(ctx.staged), reason=reason), ctx.staged_values
+
+
+def _templates_of(handler: Handler) -> Templates:
+    """The shipped templates, and those of the deployment that the handler's file lies in."""
+    folder = Path(handler.file).resolve().parents[1] / "config" / "templates"
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return _load_templates(folder, tuple((file.name, file.stat().st_mtime_ns) for file in files))
+
+
+@functools.lru_cache(maxsize=4)
+def _load_templates(folder: Path, _files: tuple[tuple[str, int], ...]) -> Templates:
+    # By what the files are now, so that a test may change one between two runs.
+    return Templates(folder)
 
 
 def _blocking(function: Callable[P, Coroutine[Any, Any, T]]) -> Callable[P, T]:
@@ -191,6 +207,7 @@ class _Resources:
     client: AsyncClariBI | None
     http_client: httpx2.AsyncClient
     values: Mapping[str, str]
+    templates: Templates
 
     def claribi(self) -> AsyncClariBI:
         if self.client is None:

@@ -115,9 +115,9 @@ class Deployment:
         assert result.stdout, result.stderr
         return json.loads(result.stdout)
 
-    def serve(self) -> None:
+    def serve(self, *options: str) -> None:
         """Start the server; returns once it accepts."""
-        server = self.popen("serve", "--port", "0")
+        server = self.popen("serve", "--port", "0", *options)
         assert server.stderr is not None, "it is a pipe"
         self._server = server
         for line in server.stderr:

@@ -39,6 +39,7 @@ from receiver.retry import RetryPolicy
 from receiver.store.base import Claim, Finish, StagedMessage, Store
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
+from receiver.templates.library import Templates
 
 TYPE = "data_source.sync_failed"
 SECRET = "made-up-secret-of-the-tests"
@@ -96,7 +97,7 @@ def handler_lane(
 
     runner = HandlerRunner(
         handler=handler_of(func),
-        resources=SharedResources(store, {"ops"}, None),
+        resources=SharedResources(store, {"ops"}, None, Templates()),
         outbox=Outbox(lambda _channel: (NewDelivery("target", TARGET, 3),), {}),
         rules=rules,
         timeout_seconds=timeout_seconds,

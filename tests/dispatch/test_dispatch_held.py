@@ -121,7 +121,7 @@ async def test_two_releasers_make_one_digest(store: SqliteStore) -> None:
 
 async def test_a_silence_is_asked_at_staging_and_at_release(store: SqliteStore) -> None:
     silences = [Hold("silence", "silenced by ana", MORNING, "sil_1")]
-    box = outbox(silenced=lambda _message, _event, _target: silences[0] if silences else None)
+    box = outbox(silenced=lambda _message, _event, _now_ms: silences[0] if silences else None)
     await say(store, box, FAILED)
     silences[0] = Hold("silence", "silenced by bo", MORNING + 5, "sil_2")
     await release(store, box, MORNING)

@@ -19,7 +19,7 @@ def test_a_likely_payload_is_celebrated_with_its_progress(run: Run) -> None:
     assert message.severity == "success"
     assert message.body.splitlines() == [
         "Goal id: 1", "Goal name: Q3 revenue", "Milestone: 75",
-        "Current value: 75542.0", "Target value: 100000.0",
+        "Current value: 75,542", "Target value: 100,000",
     ]  # fmt: skip
 
 
@@ -31,7 +31,7 @@ def test_a_likely_payload_is_celebrated_with_its_progress(run: Run) -> None:
         ({"steps": ["a", "b"]}, "Milestone reached: a goal", "Steps 1: a\nSteps 2: b"),
         ({"current_value": 5, "target_value": 0}, "Milestone reached: a goal", None),
         ("hooray", "Milestone reached: a goal", "Value: hooray"),
-        ([True], "Milestone reached: a goal", "1: True"),
+        ([True], "Milestone reached: a goal", "1: true"),
         (None, "Milestone reached: a goal", "Milestone reached: a goal"),
         ({}, "Milestone reached: a goal", "Milestone reached: a goal"),
     ],

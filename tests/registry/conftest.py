@@ -8,6 +8,7 @@ import pytest
 
 from receiver.model import Event, EventId
 from receiver.registry import Handler, Registry, load_handlers
+from receiver.templates.library import Templates
 
 
 class MemoryResources:
@@ -15,6 +16,7 @@ class MemoryResources:
 
     def __init__(self) -> None:
         self.channels = {"ops", "finance"}
+        self.templates = Templates()
         self.values: dict[tuple[str, str], str] = {}
 
     def claribi(self) -> Any:

@@ -145,3 +145,13 @@ def test_the_log_says_who_speaks(make_context: MakeContext) -> None:
 def test_a_context_takes_no_attributes_of_its_own(make_context: MakeContext) -> None:
     with pytest.raises(AttributeError):
         make_context().colour = "red"  # type: ignore[attr-defined]
+
+
+def test_a_template_says_it_in_every_format(
+    make_context: MakeContext,
+) -> None:
+    ctx = make_context()
+    ctx.notify("ops", template="data_source.sync_failed", values={"name": "Shop", "failures": 2})
+    (message,) = ctx.staged
+    assert message.title == "Shop failed to sync, 2 times in a row"
+    assert set(message.bodies) == {"markdown", "html"}
