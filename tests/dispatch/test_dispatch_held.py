@@ -330,3 +330,18 @@ async def test_a_fault_in_the_release_leaves_all_as_it_was(
     assert failed == 4
     await release(store, box, MORNING)
     assert await states(store) == {"pending": 1, "cancelled": 3}
+
+
+async def test_a_dead_digest_is_sent_again_and_keeps_its_members(store: SqliteStore) -> None:
+    box = outbox(ChannelRules(quiet=NIGHT))
+    numbers = [number for _ in range(2) for number in await say(store, box, FAILED)]
+    await release(store, box, MORNING)
+    (claim,) = await store.claim({TARGET: 1}, now_ms=10**13)
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    store.finish(Ending(claim, RULES).dead("HTTPError", "404"), told.set_result)
+    assert await told is None
+    assert await store.retry([claim.delivery_id], now_ms=MORNING) == [claim.delivery_id]
+    (again,) = await store.claim({TARGET: 1}, now_ms=10**13)
+    assert again.message == claim.message
+    members = await store.deliveries(DeliveryFilter(merged_into=claim.delivery_id), limit=9)
+    assert sorted(each.id for each in members) == numbers
