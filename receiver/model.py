@@ -190,6 +190,9 @@ class Message:
     attachments: tuple["Attachment", ...] = ()
     bodies: Mapping[MessageFormat, str] = field(default_factory=dict, hash=False)
     """The same said in other formats than `format`: each target takes what suits its service."""
+    whole_at: str = field(default="", compare=False)
+    """Where all of it can be read, an address or a command: named where the text is cut. Set when
+    it is sent, and not stored."""
     noise: NoiseOptions | None = field(default=None, compare=False, repr=False)
     """How a route wants it grouped and throttled, in place of the channel's rules. It decides
     when the message is staged, and is not stored."""

@@ -217,7 +217,7 @@ class Wiring:
         )
         return self._sending_lane(
             name,
-            message_to(target),
+            message_to(target, self.settings.server.public_url),
             policy=self.notifier.retry_policy(name),
             circuit=TargetCircuit(name, rules) if channel.circuit_failures else None,
             concurrency=channel.concurrency,

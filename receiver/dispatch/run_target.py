@@ -11,6 +11,7 @@ from receiver.model import Outcome
 from receiver.notify import SendResult, Target
 from receiver.retry import names_result
 from receiver.store.base import Claim, Finish
+from receiver.templates.values import event_url
 
 _BUSY = "TargetBusy"
 """What a target says when nothing was sent: it hangs in an earlier send."""
@@ -21,8 +22,11 @@ SendClaim = Callable[[Claim], Awaitable[SendResult]]
 """Sends what a delivery is about, once. Like `Target.send` it raises nothing, and ends in time."""
 
 
-def message_to(target: Target) -> SendClaim:
-    """Sends the delivery's message to the target."""
+def message_to(target: Target, public_url: str | None = None) -> SendClaim:
+    """Sends the delivery's message to the target.
+
+    One that has to be cut names its event: by a link, where this server's address is known.
+    """
 
     async def send(claim: Claim) -> SendResult:
         message = claim.message
@@ -31,7 +35,10 @@ def message_to(target: Target) -> SendClaim:
             words = f"{claim.fallback_of} did not take this"
             title = f"{words}: {message.title}" if message.title else words
             message = replace(message, title=title)
-        return await target.send(message)
+        whole_at = (
+            event_url(public_url, claim.event.id) or f"clarihook events show {claim.event.id}"
+        )
+        return await target.send(replace(message, whole_at=whole_at))
 
     return send
 

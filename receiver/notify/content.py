@@ -7,8 +7,9 @@ A payload's text is data. In the markup of chat services `<!channel>`, `@everyon
 
 import re
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
+from html import escape
 
 from receiver.model import Message, MessageFormat, Severity
 
@@ -97,6 +98,8 @@ class Content:
     title: str
     body: str
     format: MessageFormat
+    notice: str = CUT_NOTICE
+    """What ends the body where it is cut."""
 
 
 def wanted_formats(
@@ -147,7 +150,22 @@ def prepare(message: Message, schema: str, asked_for: MessageFormat | None = Non
     if not body.strip():
         # Apprise refuses an empty body, even below a title.
         title, body = "", title or EMPTY_BODY
-    return Content(title, body, format_)
+    return Content(title, body, format_, cut_notice(message.whole_at, format_))
+
+
+def cut_notice(whole_at: str, format_: MessageFormat) -> str:
+    """What ends a body that is cut: where the whole text is, an address or a command.
+
+    >>> cut_notice("clarihook events show evt_1", "text")
+    '\\n… (cut; the whole text: clarihook events show evt_1)'
+    """
+    if not whole_at:
+        return CUT_NOTICE
+    if format_ != "html":
+        return f"\n… (cut; the whole text: {whole_at})"
+    shown = escape(whole_at)
+    link = f'<a href="{shown}">{shown}</a>' if whole_at.startswith("http") else shown
+    return f"<p>… (cut; the whole text: {link})</p>"
 
 
 def shorten(content: Content) -> Content:
@@ -163,8 +181,8 @@ def fit(content: Content, count_pieces: Callable[[Content], int]) -> Content:
     """
     if count_pieces(content) <= MAX_PIECES:
         return content
-    body = content.body.removesuffix(CUT_NOTICE)
-    content = Content(content.title, body, content.format)
+    body = content.body.removesuffix(content.notice)
+    content = replace(content, body=body)
     fits, too_long = 0, len(body)
     while too_long - fits > max(1, too_long // 50):
         middle = (fits + too_long) // 2
@@ -190,7 +208,9 @@ def _cut(content: Content, length: int) -> Content:
     body = content.body[:length]
     if content.format == "html" and body.rfind("<") > body.rfind(">"):
         body = body[: body.rfind("<")]
-    return Content(content.title, body.rstrip() + CUT_NOTICE, content.format)
+    if content.format == "markdown" and f"\n{body}".count("\n```") % 2:
+        body = body.rstrip("`\n") + "\n```"  # or the notice would be code as well
+    return replace(content, body=body.rstrip() + content.notice)
 
 
 def _defuser(schema: str, format_: MessageFormat) -> Callable[[str], str]:

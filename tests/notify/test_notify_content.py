@@ -1,5 +1,8 @@
 """Text on its way out: harmless in every markup, and never too long."""
 
+from dataclasses import replace
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -130,3 +133,27 @@ def test_attachment_names_are_plain(given_name: str, name: str) -> None:
 def test_what_is_no_media_type_is_sent_as_bytes(bad: str) -> None:
     assert media_type(bad) == "application/octet-stream"
     assert media_type("image/svg+xml") == "image/svg+xml"
+
+
+@pytest.mark.parametrize(
+    ("whole_at", "format_", "end"),
+    [
+        ("", "text", "… (cut: the whole text is in clarihook)"),
+        ("https://h/events/evt_1", "text", "… (cut; the whole text: https://h/events/evt_1)"),
+        ("https://h/events/evt_1", "markdown", "… (cut; the whole text: https://h/events/evt_1)"),
+        ("https://h/e", "html", 'the whole text: <a href="https://h/e">https://h/e</a>)</p>'),
+        ("clarihook events show evt_1", "html", "the whole text: clarihook events show evt_1)</p>"),
+    ],
+)
+def test_a_cut_text_says_where_all_of_it_is(whole_at: str, format_: Any, end: str) -> None:
+    long = replace(say("word " * 9_000, format=format_), whole_at=whole_at)
+    cut = fit(shorten(prepare(long, "slack")), lambda each: -(-len(each.body) // 4_000))
+    assert cut.body.endswith(end)
+    assert len(cut.body) <= 12_000
+
+
+def test_a_cut_block_of_code_is_closed() -> None:
+    long = say("before\n```\n" + "line\n" * 9_000 + "```", format="markdown")
+    cut = shorten(prepare(long, "slack"))
+    assert cut.body.count("```") == 2
+    assert cut.body.endswith("```" + CUT_NOTICE)
