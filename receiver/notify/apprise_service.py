@@ -130,6 +130,10 @@ def _take_over(service: Any, timeout_seconds: float) -> None:
         service.overflow_mode = type(service.overflow_mode)("split")
     # No sleep in the thread, of its own or because the service asked for it: we wait without one.
     service.throttle = lambda *_args, **_kwargs: None
+    if hasattr(service, "markdown_ver") and service._format_override is None:
+        # Markdown becomes HTML for Telegram. In its own Markdown nothing can be escaped inside
+        # bold or italic, and for one star or underscore too many it refuses the whole message.
+        service._format_override = service._formats()[0]
     if hasattr(service, "_register"):
         # Matrix's plugin would make an account where its log-in failed.
         service._register = lambda: False

@@ -101,10 +101,11 @@ class AppriseTarget:
         keep_apprise_logger()
         apprise = Apprise(asset=service.asset)
         apprise.add(service)
-        ready = content.prepare(message, self._schema, self._asked_for)
-        if self._asked_for is None and self._schema in content.TOLD_MARKDOWN_SCHEMAS:
+        schema = _schema_of(service, self._schema)
+        ready = content.prepare(message, schema, self._asked_for)
+        if self._asked_for is None and schema in content.TOLD_MARKDOWN_SCHEMAS:
             service.notify_format = "markdown" if ready.format == "markdown" else "text"
-        ready = pieces.fit(service, self._schema, ready)
+        ready = pieces.fit(service, schema, ready)
         with attached(message, service) as attachments, wire.recording(record):
             result = apprise.notify(
                 body=ready.body,
@@ -121,3 +122,11 @@ class AppriseTarget:
             exchanges=tuple(record.exchanges),
             logs=tuple(entry.message for entry in result.logs()),
         )
+
+
+def _schema_of(service: Any, schema: str) -> str:
+    """The scheme of the service's own URLs, also for an `https://` that the service shows."""
+    if schema not in {"http", "https"}:
+        return schema
+    own = service.secure_protocol or service.protocol
+    return own if isinstance(own, str) else str(own[0])

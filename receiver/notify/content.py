@@ -71,11 +71,16 @@ _ZERO_WIDTH_SPACE = "\u200b"
 _CASTS = "\u061c\u202a-\u202e\u2066-\u2069\ufffe\uffff\ud800-\udfff\U000e0000-\U000e007f"
 """What turns a line's direction, hides a text in another, or can't be encoded or put into XML."""
 _CONTROLS = re.compile(f"[\x00-\x08\x0b-\x1f\x7f-\x9f{_CASTS}]")
+_MARKDOWN_SPECIAL = re.compile(r"[\\`*_\[\]<>&#|~]")
 _TITLE_BREAKS = re.compile(f"[\x00-\x1f\x7f-\x9f\u2028\u2029{_CASTS}]+")
 
 # Places in which a zero-width space takes the life out of what would begin there.
 _MENTION = (
-    r"(?<=@)(?=everyone|here|channel|all|room|online)|(?<!\w@)(?<=@)(?=[\w.-])|(?<=<)(?=[!@#&])"
+    r"(?<=@)(?=everyone|here|channel|all|room|online)|(?<![^\W_]@)(?<=@)(?=[\w.-])|(?<=<)(?=[!@#&])"
+    # Teams: Apprise makes a mention of it wherever it stands, in code too.
+    r"|(?<=<)(?=/?at\b)"
+    # Discord's commands, places, moments and emoji, which a backslash may not stop.
+    r"|(?<=<)(?=/[^\s:>]{1,99}:\d|id:|t:-?\d|a?:\w{1,99}:\d)"
 )
 # Tags, Slack's and Discord's links and emoji; a Markdown link, image or definition.
 _LINK = r"(?<=<)(?=[/:?a-z])|(?<=\])(?=[(\[:])"
@@ -143,8 +148,8 @@ def prepare(message: Message, schema: str, asked_for: MessageFormat | None = Non
     title = _TITLE_BREAKS.sub(" ", message.title).strip()
     title = _defuser(schema, "text")(title)[:MAX_TITLE_CHARS]
     if schema == "tgram" and format_ == "markdown":
-        # It becomes bold there, and with a star in it the whole message would be refused.
-        title = title.replace("*", "\u2217")
+        # Apprise joins it to the body before it reads that as Markdown.
+        title = _MARKDOWN_SPECIAL.sub(r"\\\g<0>", title)
     defuse = _defuser(schema, format_)
     body = defuse(_CONTROLS.sub("", body.replace("\r\n", "\n").replace("\r", "\n")))
     if not body.strip():
@@ -225,5 +230,5 @@ def _pattern(marks: str, *, has_links: bool) -> re.Pattern[str]:
     """Finds the places; `has_links`: links and tags are meant, and stay."""
     parts = [_MENTION] if has_links else [_MENTION, _LINK]
     if marks:
-        parts.append(rf"(?<![\w/&][{marks}])(?<=[{marks}])(?=\w)")
+        parts.append(rf"(?<![^\W_][{marks}])(?<![/&][{marks}])(?<=[{marks}])(?=\w)")
     return re.compile("|".join(parts), re.IGNORECASE)

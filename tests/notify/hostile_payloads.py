@@ -31,6 +31,8 @@ PAYLOADS: tuple[str, ...] = (
     "<a:evil:123456789012345678>",
     "[your bank](http://evil.example)",
     "[your bank](<http://evil.example>)",
+    "[your bank](evil.example/path)",
+    "[your bank](//evil.example)",
     "[your bank] (http://evil.example)",
     "||[spoiler](http://evil.example)||",
     # Teams

@@ -82,9 +82,10 @@ def _discord(text: str) -> Iterator[Live]:
     yield from _mentions(re.compile(r"@(?:everyone|here)", re.IGNORECASE), text)
     pattern = r"<(?:@[!&]?|#|/[^:>]{1,99}:|id:|a?:\w+:|t:-?|sound:)\w[^>]*>"
     yield from _mentions(re.compile(pattern), text)
-    for match in re.finditer(r"(?<!\\)\]\(\s*<?([^)>\s]*)", text):
+    without_code = re.sub(r"```.*?```|`[^`\n]*`", " ", text, flags=re.DOTALL)
+    for match in re.finditer(r"(?<!\\)\]\(\s*<?([^)>\s]*)", without_code):
         yield Live("link", match[1])
-    for match in re.finditer(r"<([a-z][\w+.-]*:[^>\s]*)>", text, re.IGNORECASE):
+    for match in re.finditer(r"(?<!\\)<([a-z][\w+.-]*:[^>\s\u200b]*)>", text, re.IGNORECASE):
         yield Live("link", match[1])
 
 

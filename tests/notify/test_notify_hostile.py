@@ -26,7 +26,7 @@ def visible(text: str) -> str:
 
 
 async def send_each(server: ServiceServer, form: Form, make: MakeTarget, bodies: list[str]) -> None:
-    target = make(form.url.format(address=server.address))
+    target = make(form.url.format(address=server.address), timeout=60)
     for body in bodies:
         title = body[:200]
         result = await target.send(say(f"{body}\nand {body} x{body}", title))

@@ -178,6 +178,18 @@ def test_matrix_never_makes_an_account_nor_logs_out_when_collected(
     assert not [asked for asked in services.asked if "logout" in asked.path]
 
 
+def test_an_address_as_the_service_shows_it_is_treated_as_its_own(
+    services: ServiceServer, make_target: MakeTarget
+) -> None:
+    """Its limits and its markup go by the service, not by the `https://` before it."""
+    target = make_target("https://discord.com/api/webhooks/123456789012345678/abcdefghijklmnop")
+    result = send(target, say("words and words " * 2000, "A title", bodies={"markdown": "**b**"}))
+    assert result.outcome is Outcome.DELIVERED
+    assert "**b**" in services.asked[0].json["content"]
+    assert send(target, say("words and words " * 2000, "A title")).outcome is Outcome.DELIVERED
+    assert broken(services) == []
+
+
 def test_discords_last_free_message_is_followed_by_the_rest_it_asks_for(
     services: ServiceServer, make_target: MakeTarget
 ) -> None:
