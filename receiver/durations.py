@@ -49,3 +49,18 @@ def format_duration(span: timedelta) -> str:
         if count and not rest:
             return f"{count}{unit}"
     return f"{milliseconds}ms" if milliseconds else "0s"
+
+
+def spoken_duration(seconds: float) -> str:
+    """Seconds as people say them, in the two units that matter.
+
+    >>> spoken_duration(2520), spoken_duration(3_900.4), spoken_duration(1), spoken_duration(0.2)
+    ('42 minutes', '1 hour 5 minutes', '1 second', 'less than a second')
+    """
+    left = round(seconds)
+    parts: list[str] = []
+    for unit, size in (("day", 86_400), ("hour", 3600), ("minute", 60), ("second", 1)):
+        count, left = divmod(left, size)
+        if count or parts:
+            parts.append(f"{count} {unit}{'' if count == 1 else 's'}" if count else "")
+    return " ".join(part for part in parts[:2] if part) or "less than a second"

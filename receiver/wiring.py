@@ -28,6 +28,7 @@ from receiver.notify import Notifier, channel_spec, routes
 from receiver.notify.outbox import Outbox, channel_rules
 from receiver.notify.redact import url_secrets
 from receiver.notify.routes import RouteTable
+from receiver.notify.streaks import StreakTable
 from receiver.rate import Pace
 from receiver.registry import Handler, Registry
 from receiver.retry import RetryOptions, RetryPolicy
@@ -107,11 +108,13 @@ class Wiring:
             catch_up=silences.catch_up,
         )
         self.table = RouteTable(settings.routes, templates)
+        self.streaks = StreakTable(settings.routes)
         self.planner = Planner(
             registry.matching,
             policies=self.policies,
-            has_routes=self.table.matches,
+            has_routes=self._has_routes,
             routes_name=routes.NAME,
+            routes_order=self.streaks.order,
             lane=process.lane,
             stand_ins=sorted({problem.stand_in for problem in registry.problems}),
         )
@@ -123,6 +126,8 @@ class Wiring:
             table=self.table,
             outbox=self.outbox,
             rules=self._rules(),
+            streaks=self.streaks,
+            store=self._process.store,
         )
         lanes.append(Lane(routes.NAME, runner, self.settings.dispatch.concurrency))
         for targets in self.notifier.channels.values():
@@ -161,7 +166,15 @@ class Wiring:
             value = {}
         values = value if isinstance(value, dict) else {}
         made = self.planner.plan(event.source, event.type).for_event(values)
-        return tuple(new for new in made if not is_stand_in(new.name))
+        return tuple(
+            # A replay changes no streak, so its routes need not wait for each other.
+            new._replace(key=None) if new.name == routes.NAME else new
+            for new in made
+            if not is_stand_in(new.name)
+        )
+
+    def _has_routes(self, source: str, event_type: str) -> bool:
+        return self.table.matches(source, event_type) or self.streaks.matches(source, event_type)
 
     def find_target(self, name: str) -> NewDelivery | None:
         """A delivery to the target or forward of that name; None if there is none (any more)."""

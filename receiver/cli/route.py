@@ -1,10 +1,13 @@
 """`clarihook route`: what the settings would say of an event, rule by rule. Nothing is sent."""
 
+import asyncio
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from receiver.cli.deployment import store_of
 from receiver.cli.given import (
     EventArgument,
     EventDataOption,
@@ -15,8 +18,9 @@ from receiver.cli.given import (
 )
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
+from receiver.cli.times import shown
 from receiver.errors import PayloadError, UsageError
-from receiver.model import INTERNAL_SOURCE, Event
+from receiver.model import INTERNAL_SOURCE, Event, Message, from_ms
 from receiver.payload import parse_object
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
@@ -24,6 +28,7 @@ from receiver.settings.problems import name_hint
 if TYPE_CHECKING:
     from receiver.notify import Notifier
     from receiver.notify.routes import Verdict
+    from receiver.notify.streaks import Told
 
 
 def route(
@@ -57,10 +62,13 @@ def route(
     verdicts = RouteTable(settings.routes, load_templates(settings)).explain(given)
     notifier = Notifier.from_settings(settings.channels, home=settings.home)
     handlers = [handler.name for handler in load_registry(settings).matching(given.type)]
+    told = asyncio.run(_tell(settings, given, verdicts))
     document = {
         "event": {"type": given.type, "source": given.source},
         "handlers": handlers,
         "routes": [_row(verdict, notifier) for verdict in verdicts],
+        "recoveries": [_said(message, notifier) for message in told.messages],
+        "streaks": [*told.notes, *_streaks(told)],
     }
     if as_json:
         print_json(document)
@@ -100,6 +108,44 @@ def _source(settings: Settings, name: str | None) -> str:
     return name
 
 
+async def _tell(settings: Settings, event: Event, verdicts: "Sequence[Verdict]") -> "Told":
+    """What the event would do to the streaks as they are now; nothing of it is kept."""
+    from receiver.notify import routes  # noqa: PLC0415 - slow
+    from receiver.notify.streaks import StreakTable  # noqa: PLC0415
+
+    table = StreakTable(settings.routes)
+    kept: dict[str, str | None] = dict.fromkeys(table.keys(event))
+    store = store_of(settings, "reader", must_exist=False)
+    if kept and store.path.exists():
+        await store.open()
+        try:
+            kept = {key: await store.value(routes.NAME, key) for key in kept}
+        finally:
+            await store.close()
+    return table.tell(event, [each.number for each in verdicts if each.refusal is None], kept)
+
+
+def _streaks(told: "Told") -> list[str]:
+    """What would be counted, in words."""
+    from receiver.notify.streaks import Streak  # noqa: PLC0415 - slow
+
+    found = [Streak.parse(text) for text in told.values.values() if text is not None]
+    return [
+        f"it would be failure {each.failures} in a row, since {shown(from_ms(each.since_ms))}"
+        for each in found
+    ]
+
+
+def _said(message: Message, notifier: "Notifier") -> dict[str, Any]:
+    return {
+        "channel": message.channel,
+        "severity": message.severity,
+        "title": message.title,
+        "body": message.body,
+        "targets": list(notifier.targets(message.channel)),
+    }
+
+
 def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
     settings = verdict.settings
     return {
@@ -112,16 +158,7 @@ def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
         "takes": verdict.refusal is None,
         "why_not": verdict.refusal,
         "notes": list(verdict.notes),
-        "messages": [
-            {
-                "channel": message.channel,
-                "severity": message.severity,
-                "title": message.title,
-                "body": message.body,
-                "targets": list(notifier.targets(message.channel)),
-            }
-            for message in verdict.messages
-        ],
+        "messages": [_said(message, notifier) for message in verdict.messages],
         "forward": None
         if verdict.forward is None
         else {"target": verdict.forward.channel, "what": verdict.forward.body},
@@ -145,9 +182,18 @@ def _print(document: dict[str, Any]) -> None:
             print_line(f"  note: {note}", "yellow")
         if row["forward"] is not None:
             print_line(f"  {row['forward']['target']}: {row['forward']['what']}")
-        for message in row["messages"]:
-            targets = ", ".join(message["targets"])
-            print_line(f"  {message['channel']} ({targets}), {message['severity']}:")
-            print_line(f"    {message['title']}", "bold")
-            for line in message["body"].splitlines():
-                print_line(f"    {line}")
+        _print_messages(row["messages"])
+    for note in document["streaks"]:
+        print_line(f"streak: {note}", "yellow")
+    if document["recoveries"]:
+        print_line("recovery:", "green")
+        _print_messages(document["recoveries"])
+
+
+def _print_messages(messages: list[dict[str, Any]]) -> None:
+    for message in messages:
+        targets = ", ".join(message["targets"])
+        print_line(f"  {message['channel']} ({targets}), {message['severity']}:")
+        print_line(f"    {message['title']}", "bold")
+        for line in message["body"].splitlines():
+            print_line(f"    {line}")

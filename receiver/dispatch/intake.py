@@ -55,6 +55,7 @@ class Planner:
         policies: HandlerPolicies,
         has_routes: Callable[[str, str], bool],
         routes_name: str,
+        routes_order: Callable[[str, str], ReadOrderingKey | None] = lambda _source, _type: None,
         lane: Callable[[str], Lane | None],
         stand_ins: Sequence[str] = (),
     ) -> None:
@@ -62,6 +63,7 @@ class Planner:
         self._policies = policies
         self._has_routes = has_routes
         self._routes_name = routes_name
+        self._routes_order = routes_order
         self._lane = lane
         self._stand_ins = stand_ins
         # Bounded, because event types come from outside.
@@ -77,7 +79,8 @@ class Planner:
             performers.append((new, key, self._lane(handler.name)))
         if self._has_routes(source, event_type):
             new = NewDelivery("handler", self._routes_name, default)
-            performers.append((new, None, self._lane(self._routes_name)))
+            order = self._routes_order(source, event_type)
+            performers.append((new, order, self._lane(self._routes_name)))
         performers += [
             (NewDelivery("handler", name, default), None, None) for name in self._stand_ins
         ]

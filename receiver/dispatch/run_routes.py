@@ -1,15 +1,18 @@
 """Works out an event's routes, as one delivery among its handlers'."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import structlog
 
 from receiver.dispatch.ending import Ending, RetryRules
 from receiver.dispatch.forwarding import POLICY
+from receiver.errors import StoreError
 from receiver.model import Message, NewDelivery, StagedMessage
 from receiver.notify.outbox import Outbox
 from receiver.notify.routes import RouteTable
-from receiver.store.base import Claim, Finish
+from receiver.notify.streaks import StreakTable
+from receiver.store.base import Claim, Finish, Store
 
 log = structlog.get_logger("receiver.routes")
 
@@ -21,6 +24,8 @@ class RoutesRunner:
     table: RouteTable
     outbox: Outbox
     rules: RetryRules
+    streaks: StreakTable
+    store: Store
 
     async def __call__(self, claim: Claim) -> Finish:
         """Stage what the routes say. Raises nothing."""
@@ -32,17 +37,35 @@ class RoutesRunner:
         except ValueError as error:
             # A signed body that was kept although it is no event has no values to route by.
             return ending.dead("PayloadError", str(error))
-        if routed.messages:
+        try:
+            kept = await self._kept(claim)
+        except StoreError as error:
+            return ending.failed("StoreError", str(error))
+        told = self.streaks.tell(claim.event, routed.spoke, kept)
+        messages = (*routed.messages, *told.messages)
+        if messages:
             await self.outbox.catch_up()
         for failure in routed.failures:
             log.warning("route.said_it_plainly", event_id=claim.event.id, problem=failure)
         return ending.succeeded(
-            reason="; ".join(routed.notes)[:2048] or None,
+            reason="; ".join((*routed.notes, *told.notes))[:2048] or None,
             messages=(
-                *self.outbox.stage(routed.messages, claim.event),
-                *(_forward(told) for told in routed.forwards),
+                *self.outbox.stage(messages, claim.event),
+                *(_forward(forward) for forward in routed.forwards),
             ),
+            values=told.values,
         )
+
+    async def _kept(self, claim: Claim) -> Mapping[str, str | None] | None:
+        """The streaks that the event may change, as they are; None in a replay.
+
+        Raises StoreError.
+        """
+        if claim.replay_id is not None:
+            return None
+        # In order: a delivery that may change a streak has the streak's ordering key.
+        keys = self.streaks.keys(claim.event)
+        return {key: await self.store.value(claim.name, key) for key in keys}
 
 
 def _forward(told: Message) -> StagedMessage:

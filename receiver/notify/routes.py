@@ -13,6 +13,7 @@ from receiver.errors import ConfigError
 from receiver.holds import NO_OPTIONS, NoiseOptions
 from receiver.model import Event, Message, Severity
 from receiver.notify.condition import Condition
+from receiver.notify.streaks import opening_types
 from receiver.patterns import compile_patterns
 from receiver.templates.budget import MAX_CHARS
 from receiver.templates.library import Templates, render_inline
@@ -50,6 +51,10 @@ class RouteSettings(Protocol):
     @property
     def notify(self) -> Sequence[str]: ...
     @property
+    def resolve(self) -> str | None: ...
+    @property
+    def resolve_by(self) -> str | None: ...
+    @property
     def forward(self) -> _Secret | None: ...
     @property
     def severity(self) -> Severity: ...
@@ -73,6 +78,8 @@ class Routed(NamedTuple):
     """Of the notes those that tell of something broken, such as a template."""
     forwards: tuple[Message, ...] = ()
     """What tells of each forward; its channel is the name of the target that posts the event."""
+    spoke: tuple[int, ...] = ()
+    """The numbers of the routes that have matched."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -159,6 +166,7 @@ class RouteTable:
         notes: list[str] = []
         failures: list[str] = []
         forwards: list[Message] = []
+        spoke: list[int] = []
         for route in self._routes:
             if _is_for(route, event.source, event.type):
                 verdict = _judge(route, event, self._templates)
@@ -166,11 +174,13 @@ class RouteTable:
                 notes += [f"route {verdict.label}: {note}" for note in said]
                 failures += [f"route {verdict.label}: {note}" for note in verdict.notes]
                 messages += verdict.messages
+                if verdict.refusal is None:
+                    spoke.append(route.number)
                 if verdict.forward is not None:
                     forwards.append(verdict.forward)
                 if verdict.ends_list:
                     break
-        return Routed(tuple(messages), tuple(notes), tuple(failures), tuple(forwards))
+        return Routed(tuple(messages), tuple(notes), tuple(failures), tuple(forwards), tuple(spoke))
 
     def explain(self, event: Event) -> tuple[Verdict, ...]:
         """What each route says of an event, or why it says nothing: `route`, rule by rule."""
@@ -200,7 +210,7 @@ def _compile(number: int, settings: RouteSettings, templates: Templates) -> _Rou
     return _Route(
         number=number,
         settings=settings,
-        fits=compile_patterns((settings.match,)),
+        fits=opening_types(settings),
         condition=None if settings.when is None else Condition(settings.when),
         title=None if settings.title is None else templates.inline(settings.title),
         body=None if settings.body is None else templates.inline(settings.body),
@@ -216,6 +226,9 @@ def _why_not_for(route: _Route, event: Event) -> str | None:
     """Why it is not for the event's source and type, in the order in which that is looked at."""
     if route.settings.source not in (None, event.source):
         return f'it is for the source "{route.settings.source}", not "{event.source}"'
+    resolve = route.settings.resolve
+    if resolve is not None and compile_patterns((resolve,))(event.type):
+        return "it says that something has recovered, if that had failed before"
     if not route.fits(event.type):
         return f'its match "{route.settings.match}" does not fit the type "{event.type}"'
     return None

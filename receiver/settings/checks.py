@@ -134,6 +134,7 @@ def _check_route(
     yield from _check_forward(path, route)
     if route.get("template") is not None and route.get("body") is not None:
         yield Problem((*path, "body"), "is what `template` is for; leave out one of both")
+    yield from _check_resolve(path, route)
     notify = route.get("notify")
     names = (
         [notify] if isinstance(notify, str) else notify if isinstance(notify, list | tuple) else []
@@ -143,6 +144,14 @@ def _check_route(
             hint = name_hint(channel, channels)
             text = f'there is no channel "{channel}"; {hint}'
             yield Problem((*path, "notify", index), text)
+
+
+def _check_resolve(path: KeyPath, route: Mapping[str, Any]) -> Iterator[Problem]:
+    for one, other in (("resolve", "resolve_by"), ("resolve_by", "resolve")):
+        if one in route and other not in route:
+            yield Problem((*path, one), f"needs {other} as well; set both")
+    if "resolve" in route and "notify" not in route:
+        yield Problem((*path, "resolve"), "has nobody to tell; set notify")
 
 
 def _check_forward(path: KeyPath, route: Mapping[str, Any]) -> Iterator[Problem]:

@@ -37,6 +37,10 @@ class RouteSettings(Section):
     """Whether later routes are looked at once this one has matched; false ends the list."""
     notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)] = ()
     """The channels that get the message."""
+    resolve: Text | None = None
+    """The type of the event that says it is well again, such as "data_source.sync_completed"."""
+    resolve_by: Text | None = None
+    """What tells one thing from another in both events, such as "data.data_source_id"."""
     forward: ForwardUrl | None = None
     """An http:// or https:// address that the webhook itself is posted to; may be a reference."""
     forward_secret: SigningSecret | None = None
