@@ -41,10 +41,11 @@ EXACT_SCHEMAS = frozenset(
         "file",
     }
 )
-# Services that show Markdown; Apprise turns it into each one's own markup.
+# Services that show Markdown; Apprise turns it into each one's own markup. Not Matrix: Apprise
+# makes HTML of it, in which what stood in a block of code may come out as live tags.
 MARKDOWN_SCHEMAS = frozenset({
     "slack", "discord", "guilded", "workflow", "workflows", "mmost", "mmosts", "rocket",
-    "rockets", "matrix", "matrixs", "ntfy", "ntfys", "tgram", "zulip", "gchat", "webex",
+    "rockets", "ntfy", "ntfys", "tgram", "zulip", "gchat", "webex",
     "wxteams", "gotify", "gotifys", "cliq", "zcliq", "zohocliq", "twist", "goalert",
     "goalerts", "ilert", "incidentio", "squadcast", "dingtalk", "feishu", "lark", "reddit",
     "github",

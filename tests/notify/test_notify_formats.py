@@ -24,7 +24,7 @@ TOKEN = "t" * 24
     [
         ("mailto", "html"), ("ses", "html"),
         ("slack", "markdown"), ("discord", "markdown"), ("workflows", "markdown"),
-        ("mmost", "markdown"), ("rocket", "markdown"), ("matrix", "markdown"),
+        ("mmost", "markdown"), ("rocket", "markdown"), ("matrix", "text"),
         ("ntfy", "markdown"), ("tgram", "markdown"),
         ("json", "text"), ("twilio", "text"), ("pagerduty", "text"),
     ],
