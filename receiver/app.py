@@ -16,7 +16,6 @@ from receiver.connections import answer_at_once, body_at_once
 from receiver.engine import Engine, load_registry, open_store
 from receiver.ingress import PREFIX, Ingress
 from receiver.settings import Settings
-from receiver.sources import build_sources
 from receiver.store.driver import SQLITE_VERSION
 from receiver.store.sqlite import Role
 
@@ -31,17 +30,16 @@ class Application:
     def __init__(self, settings: Settings, engine: Engine) -> None:
         self.engine = engine
         self.ingress = Ingress(
-            build_sources(settings),
+            engine.wiring.sources,
             engine.intake,
             max_body_bytes=settings.server.max_body_bytes,
             read_timeout_seconds=settings.server.read_timeout.total_seconds(),
-            kept_body_bytes=(
-                settings.rejections.max_body_bytes if settings.rejections.enabled else None
-            ),
+            kept_body_bytes=_kept_body_bytes(settings),
             body_at_once=body_at_once,
             answer_at_once=answer_at_once,
         )
-        self._hosts = frozenset(host.lower().encode() for host in settings.server.allowed_hosts)
+        self._hosts = _allowed_hosts(settings)
+        engine.on_adopted = self._adopt
         self._others = Starlette(
             routes=[
                 Route("/health", self._health, methods=["GET"]),
@@ -63,6 +61,16 @@ class Application:
             elif scope["path"].startswith(PREFIX):
                 app = self.ingress
         await app(scope, receive, send)
+
+    def _adopt(self) -> None:
+        """Receive by the settings that have come into force."""
+        settings = self.engine.settings
+        self._hosts = _allowed_hosts(settings)
+        self.ingress.adopt(
+            self.engine.wiring.sources,
+            max_body_bytes=settings.server.max_body_bytes,
+            kept_body_bytes=_kept_body_bytes(settings),
+        )
 
     async def start(self) -> None:
         """Open the store and begin to run deliveries. Raises StoreError, with the remedy."""
@@ -120,6 +128,14 @@ def create_app(settings: Settings, *, role: Role = "owner") -> Application:
     """
     engine = Engine(settings, open_store(settings, role=role), load_registry(settings))
     return Application(settings, engine)
+
+
+def _allowed_hosts(settings: Settings) -> frozenset[bytes]:
+    return frozenset(host.lower().encode() for host in settings.server.allowed_hosts)
+
+
+def _kept_body_bytes(settings: Settings) -> int | None:
+    return settings.rejections.max_body_bytes if settings.rejections.enabled else None
 
 
 def _hosts(scope: Scope) -> set[bytes]:

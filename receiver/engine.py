@@ -101,29 +101,31 @@ class Engine:
         self._watchdog = Watchdog(registry.handlers)
         self.space = DiskSpace(store.path, min_free_bytes=settings.store.min_free_bytes)
         store.on_full = self.space.note_full
-        self.wiring = Wiring(
-            settings,
-            registry,
-            Process(
-                store=store,
-                threads=self._threads,
-                watchdog=self._watchdog,
-                abandon=self._abandon,
-                lane=self._lane,
-                make_claribi=self._make_claribi,
-            ),
+        self._process = Process(
+            store=store,
+            threads=self._threads,
+            watchdog=self._watchdog,
+            abandon=self._abandon,
+            lane=self._lane,
+            make_claribi=self._make_claribi,
+            current=lambda: self.wiring,
         )
+        self._leaving: list[Wiring] = []
+        """Those before it of which something still runs."""
+        self._closing: set[asyncio.Task[None]] = set()
+        self.on_adopted: Callable[[], None] = _nothing
+        """Called when other settings have come into force."""
+        self.wiring = Wiring(settings, registry, self._process)
         """What is made from the settings as they are now."""
         self.dispatcher = Dispatcher(
             store,
-            self.wiring.make_lanes(),
+            self.wiring.lanes,
             lease_seconds=settings.dispatch.lease.total_seconds(),
             max_running=max_running,
             max_backlog=settings.store.max_backlog,
             redact=self.notifier.redactor,
         )
-        store.on_dead = tell_of_dead(self.planner)
-        store.fall_back = self.wiring.fall_back
+        self._tell_store()
         store.on_dead_told = self.dispatcher.expect
         self.intake = DispatchIntake(
             store,
@@ -170,7 +172,7 @@ class Engine:
             ),
         ]
         self._house = asyncio.create_task(
-            keep_house(self.store, self.settings.store, self.settings.rejections.max_age),
+            keep_house(self.store, lambda: self.settings),
             name="housekeeping",
         )
         if self.settings.dispatch.enabled:
@@ -197,6 +199,52 @@ class Engine:
             # Their messages will be dead with the same words; the others go out.
             log.error("channels.wrong", problems=list(error.problems))
 
+    def _tell_store(self) -> None:
+        self.store.on_dead = tell_of_dead(self.planner)
+        self.store.fall_back = self.wiring.fall_back
+
+    # -- other settings -------------------------------------------------------------------------
+
+    def prepare(self, settings: Settings, registry: Registry) -> Wiring:
+        """What these settings would be, made without a change to what runs.
+
+        May be called in another thread. Raises ConfigError with what is wrong with them.
+        """
+        wiring = Wiring(settings, registry, self._process, self.wiring)
+        wiring.notifier.check()
+        return wiring
+
+    async def adopt(self, wiring: Wiring) -> None:
+        """Put it into force, between two steps of the loop. Raises StoreError, and then is not.
+
+        What runs ends as it has begun. What waits, and what is accepted from now on, is for the
+        new one, but for targets and handlers that are no more: that waits for nobody, as it would
+        after a restart.
+        """
+        stand_ins = await wiring.stand_in_lanes() if wiring.settings.dispatch.enabled else []
+        before, self.wiring = self.wiring, wiring
+        self.dispatcher.replace_lanes([*wiring.lanes, *stand_ins])
+        self.dispatcher.backlog.most = wiring.settings.store.max_backlog
+        self.intake.planner = wiring.planner
+        self._watchdog.look_for(wiring.registry.handlers)
+        self._tell_store()
+        self.on_adopted()
+        self._leaving.append(before)
+        before.on_idle = lambda: self._close_unused(before)
+        if before.running == 0:
+            self._close_unused(before)
+
+    def _close_unused(self, left: Wiring) -> None:
+        """Close what none but this one has used, in which nothing runs any more."""
+        if left in self._leaving:
+            self._leaving.remove(left)
+        used = {id(part) for each in (self.wiring, *self._leaving) for part in each.parts}
+        for part in left.parts:
+            if id(part) not in used:
+                closing = asyncio.create_task(part.close(), name="close-unused")
+                self._closing.add(closing)
+                closing.add_done_callback(self._closing.discard)
+
     @property
     def refusal(self) -> str | None:
         """Why no event is accepted now; None while it is."""
@@ -219,7 +267,10 @@ class Engine:
         given_back = await self.dispatcher.stop(drain_seconds)
         log.info("engine.stopped", given_back=given_back)
         self._watchdog.stop()
-        await self.wiring.close()
+        for wiring in (*self._leaving, self.wiring):
+            wiring.on_idle = None
+            await wiring.close()
+        await asyncio.gather(*self._closing, return_exceptions=True)
         self._threads.shutdown(wait=False, cancel_futures=True)
         await self.store.close()
 
@@ -252,6 +303,10 @@ class Engine:
 
     def _lane(self, name: str) -> Lane | None:
         return self.dispatcher.lane(name)
+
+
+def _nothing() -> None:
+    pass
 
 
 def _reveal(secret: SecretStr | None) -> str | None:

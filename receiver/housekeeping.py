@@ -2,12 +2,12 @@
 
 import asyncio
 import time
-from datetime import timedelta
+from collections.abc import Callable
 
 import structlog
 
 from receiver.errors import StoreError
-from receiver.settings import StoreSettings
+from receiver.settings import Settings, StoreSettings
 from receiver.store.base import Store
 
 log = structlog.get_logger("receiver.housekeeping")
@@ -20,7 +20,7 @@ _LANE = "(housekeeping)"
 """No handler or target can have this name."""
 
 
-async def keep_house(store: Store, settings: StoreSettings, rejections_age: timedelta) -> None:
+async def keep_house(store: Store, settings: Callable[[], Settings]) -> None:
     """Remove what is older than `keep`, `keep_dedupe` and the refused requests' greatest age.
 
     Now and every minute, until cancelled. Of several processes on one database one does it, as
@@ -31,8 +31,9 @@ async def keep_house(store: Store, settings: StoreSettings, rejections_age: time
         removed = 0
         try:
             if await store.take_lane(_LANE):
-                removed = await prune_all(store, settings, now_ms=now_ms)
-                before_ms = now_ms - int(rejections_age.total_seconds() * 1000)
+                removed = await prune_all(store, settings().store, now_ms=now_ms)
+                max_age = settings().rejections.max_age
+                before_ms = now_ms - int(max_age.total_seconds() * 1000)
                 await store.prune_rejections(before_ms=before_ms)
         except StoreError as error:
             log.warning("housekeeping.put_off", error=str(error))

@@ -90,6 +90,10 @@ class _Refusals:
         """How many came since the last one that was logged and kept."""
 
 
+def _new_refusals() -> _Refusals:
+    return _Refusals(Rate(1, 1, burst=20))
+
+
 class Ingress:
     """The ASGI application behind `/hooks/`."""
 
@@ -116,8 +120,23 @@ class Ingress:
         self._answer_at_once = answer_at_once
         self.is_draining = False
         """Set when the server stops: whatever still comes in is sent away with 503."""
-        self._refusals = {name: _Refusals(Rate(1, 1, burst=20)) for name in sources}
+        self._refusals = {name: _new_refusals() for name in sources}
         self._outages = _Refusals(Rate(1, 10, burst=3))
+
+    def adopt(
+        self,
+        sources: Mapping[str, Source],
+        *,
+        max_body_bytes: int,
+        kept_body_bytes: int | None,
+    ) -> None:
+        """Receive by these from the next request on; see the constructor."""
+        self._sources = dict(sources)
+        self._max_body_bytes = max_body_bytes
+        self._kept_body_bytes = kept_body_bytes
+        for name in sources:
+            # Those of a source that is no more stay: a request of it may be under way.
+            self._refusals.setdefault(name, _new_refusals())
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""

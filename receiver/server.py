@@ -18,6 +18,7 @@ import uvicorn
 
 from receiver.app import Application
 from receiver.connections import Connection, Patrol
+from receiver.reload import Reloader
 
 log = structlog.get_logger("receiver.server")
 
@@ -41,8 +42,13 @@ class Server(uvicorn.Server):
         drain_seconds: float,
         read_timeout_seconds: float = 10.0,
         on_ready: Callable[[], None] | None = None,
+        reloader: Reloader | None = None,
+        watches_files: bool = False,
     ) -> None:
+        """`reloader` reloads at SIGHUP, and when files change if they are watched."""
         self.app = app
+        self._reloader = reloader
+        self._watches_files = watches_files
         self._drain_seconds = drain_seconds
         self._patrol = Patrol(read_timeout_seconds)
         self._on_ready = on_ready
@@ -74,6 +80,8 @@ class Server(uvicorn.Server):
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, self.handle_exit, each, None)
+        if self._reloader is not None:
+            loop.add_signal_handler(signal.SIGHUP, self._reloader.ask)
         try:
             yield
         finally:
@@ -94,6 +102,8 @@ class Server(uvicorn.Server):
         await self.app.start()
         await super().startup(sockets)
         _tune_interpreter()
+        if self._reloader is not None:
+            self._reloader.start(watches_files=self._watches_files)
         if self._on_ready is not None:
             self._on_ready()
 
@@ -112,6 +122,8 @@ class Server(uvicorn.Server):
         """
         begun = time.monotonic()
         self.app.ingress.is_draining = True
+        if self._reloader is not None:
+            await self._reloader.stop()
         self.config.timeout_graceful_shutdown = self._drain_seconds / 2  # type: ignore[assignment]
         await super().shutdown(sockets)
         if not self.force_exit:

@@ -39,10 +39,11 @@ class Source:
 
 def build_sources(settings: Settings) -> dict[str, Source]:
     """Every configured source by name; raises ConfigError for a scheme that can't be built."""
-    return {name: _build(name, source) for name, source in settings.sources.items()}
+    return {name: build_source(name, source) for name, source in settings.sources.items()}
 
 
-def _build(name: str, settings: SourceSettings) -> Source:
+def build_source(name: str, settings: SourceSettings, pace: Pace | None = None) -> Source:
+    """One of them, which goes at that pace, or begins one; raises ConfigError."""
     preset = PRESETS[settings.scheme]
     scheme = build_scheme(
         SchemeSpec(**settings.scheme_options),
@@ -59,7 +60,7 @@ def _build(name: str, settings: SourceSettings) -> Source:
         read_headers=frozenset(_header_name(place) for place in (type_from, dedupe)) - {b""},
         handshake=_slack_handshake if settings.scheme == "slack" else None,
         keeps_malformed=settings.malformed == "store",
-        pace=Pace(_rate(settings)),
+        pace=pace or Pace(_rate(settings)),
     )
 
 

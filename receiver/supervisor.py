@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 
 import structlog
 
+from receiver.file_watch import FileWatch
+
 log = structlog.get_logger("receiver.supervisor")
 
 STEADY_SECONDS = 10.0
@@ -33,13 +35,23 @@ BEAT_SECONDS = 1.0
 """How often a member says that it is well."""
 _READY = b"r"
 _WELL = b"w"
+_TAKEN = b"t"
+_REFUSED = b"x"
+_RELOAD = b"R"
+_RELOAD_QUIETLY = b"Q"
+RELOAD_SECONDS = 60.0
+"""How long a member may take to reload."""
 
 
 @dataclass(slots=True, eq=False)
 class _Member:
     process: asyncio.subprocess.Process
     link: socket.socket
+    reloads: int
+    """How many there had been when it was started, or has since been told of."""
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    answers: "asyncio.Queue[bytes]" = field(default_factory=asyncio.Queue)
+    """To each reload `_TAKEN` or `_REFUSED`; empty once it is gone."""
 
 
 class Supervisor:
@@ -54,8 +66,10 @@ class Supervisor:
         drain_seconds: float,
         silent_seconds: float,
         on_ready: Callable[[], None],
+        watch: FileWatch | None = None,
     ) -> None:
-        """`command` starts a member; it gets `--listen-fd` and `--link-fd`.
+        """`command` starts a member; it gets `--listen-fd` and `--link-fd`. All reload at SIGHUP
+        and when the files change that are watched.
 
         One that says nothing for `silent_seconds` is killed: it could do no work either.
         """
@@ -65,7 +79,10 @@ class Supervisor:
         self._stop_seconds = drain_seconds + _KILL_AFTER_SECONDS
         self._silent_seconds = silent_seconds
         self._on_ready = on_ready
+        self._watch = watch
         self._members: set[_Member] = set()
+        self._reloads = 0
+        self._reload_asked = asyncio.Event()
         self._stopping = asyncio.Event()
         self._status = 0
 
@@ -78,6 +95,7 @@ class Supervisor:
         loop = asyncio.get_running_loop()
         for each in (signal.SIGINT, signal.SIGTERM):
             loop.add_signal_handler(each, self._on_signal, each)
+        loop.add_signal_handler(signal.SIGHUP, self._reload_asked.set)
         try:
             first = await self._start()
             if await self._wait_until_ready(first):
@@ -100,7 +118,13 @@ class Supervisor:
         for each in members[1:]:
             await self._wait_until_ready(each)
         self._on_ready()  # the first one accepts, even if another has to be replaced at once
+        reloading = [asyncio.create_task(self._reload_when_asked(), name="reload")]
+        if self._watch is not None:
+            reloading.append(asyncio.create_task(self._look_at_files(self._watch), name="watch"))
         await self._stopping.wait()
+        for task in reloading:
+            task.cancel()
+        await asyncio.gather(*reloading, return_exceptions=True)
         self._listener.close()
         _, late = await asyncio.wait(keepers, timeout=self._stop_seconds)
         if late:
@@ -108,7 +132,51 @@ class Supervisor:
             self._kill_all()
             await asyncio.wait(late)
 
+    async def _look_at_files(self, watch: FileWatch) -> None:
+        async for _ in watch.changes():
+            self._reload_asked.set()
+
+    async def _reload_when_asked(self) -> None:
+        while True:
+            await self._reload_asked.wait()
+            self._reload_asked.clear()
+            await self._reload()
+
+    async def _reload(self) -> None:
+        """Have one member reload, and then the others: if it refuses, none of them does."""
+        self._reloads += 1
+        is_taken = False
+        for member in [each for each in self._members if each.ready.is_set()]:
+            answer = await self._have_reload(member, _RELOAD_QUIETLY if is_taken else _RELOAD)
+            if answer == _TAKEN:
+                is_taken = True
+            elif answer == _REFUSED and not is_taken:
+                log.error("serve.reload_refused", remedy="all go on with the old settings")
+                return
+            elif is_taken:
+                # The files have changed again since, or it is about to die.
+                log.error(
+                    "serve.reload_uneven",
+                    pid=member.process.pid,
+                    remedy="this one goes on with the old settings; reload again",
+                )
+        if is_taken:
+            log.info("serve.reloaded", workers=len(self._members))
+
+    async def _have_reload(self, member: _Member, ask: bytes) -> bytes:
+        """What it answers; empty if nothing."""
+        while not member.answers.empty():
+            member.answers.get_nowait()
+        member.reloads = self._reloads
+        try:
+            async with asyncio.timeout(RELOAD_SECONDS):
+                await asyncio.get_running_loop().sock_sendall(member.link, ask)
+                return await member.answers.get()
+        except (OSError, TimeoutError):
+            return b""
+
     async def _start(self) -> _Member:
+        reloads = self._reloads
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
         descriptors = (self._listener.fileno(), theirs.fileno())
@@ -125,7 +193,7 @@ class Supervisor:
                 # once. From the terminal as well it would be the second signal, which insists.
                 process_group=0,
             )
-        member = _Member(process, ours)
+        member = _Member(process, ours, reloads)
         self._members.add(member)
         return member
 
@@ -163,6 +231,10 @@ class Supervisor:
             member = await self._start()
             if await self._wait_until_ready(member):
                 log.info("serve.worker_replaced", pid=member.process.pid)
+                if member.reloads != self._reloads:
+                    # It may have read the files before the change that the others know of.
+                    with contextlib.suppress(OSError):
+                        member.link.send(_RELOAD_QUIETLY)
 
     async def _end(self, member: _Member) -> bool:
         """Wait until the member ends, and ask it to once the stop has begun; whether it has."""
@@ -176,6 +248,7 @@ class Supervisor:
         status = await ending
         stopping.cancel()
         listening.cancel()
+        member.answers.put_nowait(b"")
         await asyncio.gather(listening, return_exceptions=True)
         self._members.discard(member)
         member.link.close()
@@ -196,6 +269,9 @@ class Supervisor:
             try:
                 async with asyncio.timeout(self._silent_seconds):
                     said = await loop.sock_recv(member.link, 64)
+                for word in (_TAKEN, _REFUSED):
+                    if word in said:
+                        member.answers.put_nowait(word)
             except TimeoutError:
                 # Not if this process stood still itself: then there is a word to read.
                 if _has_said_something(member.link):
@@ -239,6 +315,10 @@ def _describe(status: int | None) -> str:
     return signal.Signals(-status).name if status < 0 else f"exit {status}"
 
 
+def _nothing(_tells: bool) -> None:
+    pass
+
+
 class Link:
     """A member's end of its link to the supervisor."""
 
@@ -249,6 +329,8 @@ class Link:
         self._socket = socket.socket(fileno=fd)
         self._socket.setblocking(False)
         self._on_end = on_end
+        self.on_reload: Callable[[bool], None] = _nothing
+        """Called when this member has to reload, with whether it tells what that means."""
         self._end_seconds = drain_seconds + _KILL_AFTER_SECONDS
 
     def say_ready(self) -> None:
@@ -258,6 +340,11 @@ class Link:
         asyncio.get_running_loop().add_reader(self._socket.fileno(), self._look)
         self._beat(asyncio.get_running_loop())
         threading.Thread(target=self._end_anyway, name="supervisor-link", daemon=True).start()
+
+    def say_reloaded(self, taken: bool) -> None:
+        """Tell the supervisor whether a reload was taken."""
+        with contextlib.suppress(OSError):
+            self._socket.send(_TAKEN if taken else _REFUSED)
 
     def _end_anyway(self) -> None:
         gone = select.poll()
@@ -273,8 +360,10 @@ class Link:
         loop.call_later(BEAT_SECONDS, self._beat, loop)
 
     def _look(self) -> None:
+        said = b""
         try:
-            gone = self._socket.recv(16) == b""
+            said = self._socket.recv(16)
+            gone = said == b""
         except BlockingIOError:
             return
         except OSError:
@@ -283,3 +372,5 @@ class Link:
             asyncio.get_running_loop().remove_reader(self._socket.fileno())
             log.warning("server.supervisor_gone")
             self._on_end()
+        elif said:
+            self.on_reload(_RELOAD in said)

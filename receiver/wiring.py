@@ -6,15 +6,17 @@ changed between the two is passed on as it is: a target keeps its thread, pace a
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from functools import cached_property, partial
+from typing import TYPE_CHECKING, Any
 
 from receiver.dispatch import Lane, forwarding
 from receiver.dispatch.circuit import CircuitRules
 from receiver.dispatch.ending import RetryRules
 from receiver.dispatch.forwarding import Forward, build_forwards
 from receiver.dispatch.intake import Planner
+from receiver.dispatch.lane import Runner
 from receiver.dispatch.policies import NOTHING_SET, HandlerPolicies
-from receiver.dispatch.resources import SharedResources
+from receiver.dispatch.resources import Clients, SharedResources
 from receiver.dispatch.run_handler import Abandon, HandlerRunner
 from receiver.dispatch.run_routes import RoutesRunner
 from receiver.dispatch.run_stand_in import StandInRunner
@@ -24,7 +26,7 @@ from receiver.dispatch.target_circuit import TargetCircuit
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
 from receiver.model import Event, NewDelivery, is_stand_in
-from receiver.notify import Notifier, channel_spec, routes
+from receiver.notify import Notifier, Target, channel_spec, routes
 from receiver.notify.outbox import Outbox, channel_rules
 from receiver.notify.redact import url_secrets
 from receiver.notify.routes import RouteTable
@@ -34,8 +36,8 @@ from receiver.registry import Handler, Registry
 from receiver.retry import RetryOptions, RetryPolicy
 from receiver.settings import Settings, sensitive_values
 from receiver.settings.model import ClaribiSettings
-from receiver.sources import build_sources
-from receiver.store.base import Store
+from receiver.sources import Source, build_source
+from receiver.store.base import Claim, Finish, Store
 from receiver.templates.library import Templates
 
 if TYPE_CHECKING:
@@ -65,36 +67,50 @@ class Process:
     lane: Callable[[str], Lane | None]
     """The dispatcher's lane of that name."""
     make_claribi: "Callable[[ClaribiSettings], AsyncClariBI]"
+    current: "Callable[[], Wiring]"
+    """The wiring that is in force."""
 
 
 class Wiring:
     """Handlers, routes and channels of one state of the settings."""
 
-    def __init__(self, settings: Settings, registry: Registry, process: Process) -> None:
-        """Raises ConfigError with all faults it can see without any I/O."""
+    def __init__(
+        self,
+        settings: Settings,
+        registry: Registry,
+        process: Process,
+        before: "Wiring | None" = None,
+    ) -> None:
+        """Raises ConfigError with all faults it can see without any I/O.
+
+        What is the same in `before` is taken from there.
+        """
         self.settings = settings
         self.registry = registry
         self._process = process
-        self.notifier = Notifier(
+        self._before = before
+        self.running = 0
+        """How many of its runs go on."""
+        self.on_idle: Callable[[], None] | None = None
+        """Called whenever the last of them has ended."""
+        self.notifier: Notifier = Notifier(
             {name: channel_spec(channel) for name, channel in settings.channels.items()},
             home=settings.home,
             secrets=sensitive_values(settings) | _forward_secrets(settings),
+            before=None if before is None else before.notifier,
         )
-        self.forwards = build_forwards(
+        has_forwards = any(route.forward for route in settings.routes)
+        self.forwards: dict[str, Forward] = build_forwards(
             settings.routes,
-            schemes={name: source.scheme for name, source in build_sources(settings).items()}
-            if any(route.forward for route in settings.routes)
+            schemes={name: source.scheme for name, source in self.sources.items()}
+            if has_forwards
             else {},
             redact=self.notifier.redactor.line,
+            before=before.forwards if before is not None else {},
         )
         templates = load_templates(settings)
-        claribi = settings.claribi
-        has_claribi = claribi.api_key is not None or claribi.email is not None
         self.resources = SharedResources(
-            process.store,
-            frozenset(settings.channels),
-            (lambda: process.make_claribi(claribi)) if has_claribi else None,
-            templates,
+            process.store, frozenset(settings.channels), self._clients(), templates
         )
         self.policies = HandlerPolicies(
             default=settings.dispatch.retry.over(RetryPolicy()),
@@ -119,8 +135,18 @@ class Wiring:
             stand_ins=sorted({problem.stand_in for problem in registry.problems}),
         )
 
-    def make_lanes(self) -> list[Lane]:
+        self.lanes = self._make_lanes()
         """A lane for every handler, target and forward, and one for the routes."""
+        if before is not None:
+            _ = self.sources  # what is wrong with them has to be seen now, and their paces kept
+        self._before = None
+
+    @property
+    def parts(self) -> "tuple[Target | Forward | Clients, ...]":
+        """What has to be closed once no wiring uses it."""
+        return (*self.notifier.all_targets(), *self.forwards.values(), self.resources.clients)
+
+    def _make_lanes(self) -> list[Lane]:
         lanes = [self._handler_lane(handler) for handler in self.registry.handlers]
         runner = RoutesRunner(
             table=self.table,
@@ -129,7 +155,7 @@ class Wiring:
             streaks=self.streaks,
             store=self._process.store,
         )
-        lanes.append(Lane(routes.NAME, runner, self.settings.dispatch.concurrency))
+        lanes.append(self._lane(routes.NAME, runner, self.settings.dispatch.concurrency))
         for targets in self.notifier.channels.values():
             lanes += [self._target_lane(name) for name in targets]
         lanes += [self._forward_lane(forward) for forward in self.forwards.values()]
@@ -143,7 +169,7 @@ class Wiring:
         waiting = await self._process.store.waiting()
         return [
             # One at a time, so that they stay in order of arrival.
-            Lane(name, self._stand_in_runner(handlers), 1, is_limited=True)
+            self._lane(name, self._stand_in_runner(handlers), 1, is_limited=True)
             for name, handlers in self.registry.stood_in_for().items()
             if name in waiting
         ]
@@ -151,9 +177,8 @@ class Wiring:
     async def close(self) -> None:
         """Stop using the targets, the addresses and the API."""
         await self.notifier.close()
-        for forward in self.forwards.values():
-            await forward.close()
-        await self.resources.close()
+        for part in self.parts:
+            await part.close()
 
     def plan_again(self, event: Event) -> tuple[NewDelivery, ...]:
         """The handlers' deliveries that a stored event becomes when it is repeated.
@@ -212,11 +237,11 @@ class Wiring:
             watchdog=self._process.watchdog,
             abandon=self._process.abandon,
         )
-        lane = Lane(
+        lane = self._lane(
             handler.name,
             runner,
             handler.concurrency or (dispatch.concurrency if handler.is_async else dispatch.threads),
-            pace=None if handler.rate is None else Pace(handler.rate),
+            pace=self._handler_pace(handler),
             is_limited=handler.rate is not None or handler.concurrency is not None,
         )
         if not handler.is_async:
@@ -232,7 +257,7 @@ class Wiring:
             name,
             message_to(target, self.settings.server.public_url),
             policy=self.notifier.retry_policy(name),
-            circuit=TargetCircuit(name, rules) if channel.circuit_failures else None,
+            circuit=self._circuit(name, rules, target) if channel.circuit_failures else None,
             concurrency=channel.concurrency,
             pace=target.pace,
         )
@@ -242,7 +267,7 @@ class Wiring:
             forward.name,
             forward.send,
             policy=forwarding.POLICY,
-            circuit=TargetCircuit(forward.name, forwarding.CIRCUIT),
+            circuit=self._circuit(forward.name, forwarding.CIRCUIT, forward),
             concurrency=forwarding.CONCURRENCY,
             pace=forward.pace,
         )
@@ -259,7 +284,65 @@ class Wiring:
     ) -> Lane:
         rules = RetryRules(policy=lambda _source: policy, redact=self.notifier.redactor.line)
         runner = TargetRunner(send=send, rules=rules, circuit=circuit)
-        return Lane(name, runner, concurrency, pace=pace, circuit=circuit, is_limited=True)
+        return self._lane(name, runner, concurrency, pace=pace, circuit=circuit, is_limited=True)
+
+    def _lane(self, name: str, runner: Runner, limit: int, **more: Any) -> Lane:
+        return Lane(name, partial(self._run, runner), limit, **more)
+
+    async def _run(self, runner: Runner, claim: Claim) -> Finish:
+        """Run it, and keep count, so that what it uses is closed only when it has ended."""
+        self.running += 1
+        try:
+            return await runner(claim)
+        finally:
+            self.running -= 1
+            if self.running == 0 and self.on_idle is not None:
+                self.on_idle()
+
+    # -- passed on from the one before ----------------------------------------------------------
+
+    @cached_property
+    def sources(self) -> dict[str, Source]:
+        """The senders, by name. Whoever only looks at what is stored may lack their secrets."""
+        paces: dict[str, Pace] = {}
+        if self._before is not None:
+            sources = self._before.settings.sources
+            paces = {
+                name: source.pace
+                for name, source in self._before.sources.items()
+                if name in self.settings.sources
+                and self.settings.sources[name].rate == sources[name].rate
+            }
+        return {
+            name: build_source(name, source, paces.get(name))
+            for name, source in self.settings.sources.items()
+        }
+
+    def _clients(self) -> Clients:
+        claribi = self.settings.claribi
+        if self._before is not None and self._before.settings.claribi == claribi:
+            return self._before.resources.clients
+        has_claribi = claribi.api_key is not None or claribi.email is not None
+        return Clients((lambda: self._process.make_claribi(claribi)) if has_claribi else None)
+
+    def _handler_pace(self, handler: Handler) -> Pace | None:
+        if handler.rate is None:
+            return None
+        known = None if self._before is None else self._before.registry.get(handler.name)
+        lane = self._process.lane(handler.name) if known is not None else None
+        if known is not None and known.rate == handler.rate and lane is not None and lane.pace:
+            return lane.pace
+        return Pace(handler.rate)
+
+    def _circuit(self, name: str, rules: CircuitRules, sender: "Target | Forward") -> TargetCircuit:
+        if self._before is None:
+            return TargetCircuit(name, rules)
+        if not any(part is sender for part in self._before.parts):
+            return TargetCircuit(name, rules, is_anew=True)
+        lane = self._process.lane(name)
+        if lane is not None and lane.circuit is not None and lane.circuit.rules == rules:
+            return lane.circuit
+        return TargetCircuit(name, rules)
 
     def _rules(self, own: RetryOptions = NOTHING_SET) -> RetryRules:
         """Of deliveries to a handler, `own` being what it says itself."""
@@ -268,9 +351,12 @@ class Wiring:
         )
 
     def _target_deliveries(self, channel: str) -> tuple[NewDelivery, ...]:
+        # A run that has outlived a reload speaks to the channel as it is now, while there is one.
+        now = self._process.current().notifier
+        notifier = now if channel in now.channels else self.notifier
         return tuple(
-            NewDelivery("target", name, self.notifier.retry_policy(name).attempts)
-            for name in self.notifier.targets(channel)
+            NewDelivery("target", name, notifier.retry_policy(name).attempts)
+            for name in notifier.targets(channel)
         )
 
 

@@ -8,11 +8,14 @@ from collections.abc import Callable
 import structlog
 
 from receiver.engine import Engine
+from receiver.reload import Reloader
 
 log = structlog.get_logger("receiver.worker")
 
 
-async def run(engine: Engine, *, on_ready: Callable[[], None]) -> int:
+async def run(
+    engine: Engine, reloader: Reloader, *, watches_files: bool, on_ready: Callable[[], None]
+) -> int:
     """Run deliveries until a signal asks to stop; the exit status.
 
     The first signal drains as a server's stop does, the second one ends the process at once.
@@ -36,11 +39,14 @@ async def run(engine: Engine, *, on_ready: Callable[[], None]) -> int:
     loop = asyncio.get_running_loop()
     for each in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(each, on_signal, each)
+    loop.add_signal_handler(signal.SIGHUP, reloader.ask)
     try:
         engine.store.on_fatal = on_fatal
         await engine.start()
+        reloader.start(watches_files=watches_files)
         on_ready()
         await stopping.wait()
+        await reloader.stop()
         if not fatal:
             await engine.stop()
     finally:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from receiver.housekeeping import EVENTS_AT_A_TIME, keep_house, prune_all
 from receiver.model import NewEvent
-from receiver.settings import Settings, StoreSettings
+from receiver.settings import Settings
 from receiver.store.base import EventFilter, Rejection
 from receiver.store.ids import new_event_id
 from receiver.store.sqlite import SqliteStore
@@ -59,7 +59,10 @@ def test_refused_requests_are_removed_by_age_while_a_server_is_up(tmp_path: Path
                     Rejection(received_ms=NOW_MS - days * 86_400_000, source="a", status=401,
                               reason="missing", headers="", body=b"", body_bytes=0)
                 )  # fmt: skip
-            house = asyncio.create_task(keep_house(store, StoreSettings(), max_age))
+            settings = Settings.from_dict(
+                {"rejections": {"max_age": f"{max_age.days}d"}}, home=tmp_path
+            )
+            house = asyncio.create_task(keep_house(store, lambda: settings))
             left = [0, 0, 0]
             while len(left) == 3:
                 await asyncio.sleep(0.01)

@@ -31,3 +31,9 @@ HomeOption = Annotated[
 
 JsonOption = Annotated[bool, typer.Option("--json", help="Print one JSON document.")]
 """`as_json: JsonOption = False`."""
+
+NoReloadOption = Annotated[
+    bool,
+    typer.Option("--no-reload", help="Take up changed files at SIGHUP only, not by themselves."),
+]
+"""`no_reload: NoReloadOption = False`."""

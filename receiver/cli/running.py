@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import signal
 import threading
 from collections.abc import Coroutine
 from typing import Any, TypeVar
@@ -18,6 +19,11 @@ def run_loop(main: Coroutine[Any, Any, T]) -> T:
     except ImportError:
         return asyncio.run(main)
     return uvloop.run(main)
+
+
+def ignore_hangups() -> None:
+    """Let no SIGHUP end the process before it can reload at one."""
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)
 
 
 def run_to_the_end(main: Coroutine[Any, Any, int]) -> int:

@@ -4,15 +4,17 @@ import asyncio
 import signal
 import socket
 import sys
-from typing import TYPE_CHECKING, Annotated
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from receiver.cli.options import HERE, HomeOption
-from receiver.cli.running import run_to_the_end
+from receiver.cli.options import HERE, HomeOption, NoReloadOption
+from receiver.cli.running import ignore_hangups, run_to_the_end
 from receiver.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from receiver.reload import LoadSettings
     from receiver.settings import Settings
 
 
@@ -33,10 +35,14 @@ def serve(
         bool,
         typer.Option("--no-dispatch", help="Only receive and store; `clarihook work` runs it all."),
     ] = False,
+    no_reload: NoReloadOption = False,
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     link_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Receive webhooks, run their handlers, send messages. Ctrl-C or SIGTERM stops it in order.
+
+    Changed settings, templates and handlers are taken up at SIGHUP and when their files change,
+    if they are valid; `reload.refused` in the log says why not.
 
     With several workers one more process watches over them, and replaces one that dies. A socket
     that systemd has opened (LISTEN_FDS) is used instead of --host and --port.
@@ -45,30 +51,41 @@ def serve(
     Example: clarihook serve --workers 4
     Example: clarihook serve --no-dispatch, and elsewhere: clarihook work
     """
+    ignore_hangups()
     from receiver.settings import load_settings  # noqa: PLC0415 - slow to import
 
     given = {"host": host, "port": port, "workers": workers}
+    given["reload"] = False if no_reload else None
     server = {name: value for name, value in given.items() if value is not None}
-    overrides = {"server": server} if server else {}
+    overrides: dict[str, Any] = {"server": server} if server else {}
     if no_dispatch:
         overrides["dispatch"] = {"enabled": False}
-    settings = load_settings(home, overrides=overrides or None)
+
+    def load(more: Mapping[str, Any]) -> "Settings":
+        return load_settings(home, overrides={**overrides, **more})
+
+    settings = load({})
     if listen_fd is not None and link_fd is not None:
         listener = socket.socket(fileno=listen_fd)
-        sys.exit(_serve(settings, listener, link_fd=link_fd))
+        sys.exit(_serve(settings, load, listener, link_fd=link_fd))
     if settings.server.workers == 1:
-        sys.exit(_serve(settings, None))
+        sys.exit(_serve(settings, load, None))
     command = [sys.executable, "-m", "receiver.cli", "serve", "--home", str(settings.home)]
     sys.exit(_supervise(settings, [*command, *(["--no-dispatch"] if no_dispatch else [])]))
 
 
 def _serve(
-    settings: "Settings", listener: socket.socket | None, *, link_fd: int | None = None
+    settings: "Settings",
+    load: "LoadSettings",
+    listener: socket.socket | None,
+    *,
+    link_fd: int | None = None,
 ) -> int:
     """Serve in this process, alone, or as the member of a supervisor that `link_fd` leads to."""
     # Slow to import, and no other command needs them.
     from receiver.app import create_app  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
+    from receiver.reload import Reloader  # noqa: PLC0415
     from receiver.server import Server, run  # noqa: PLC0415
     from receiver.supervisor import Link  # noqa: PLC0415
 
@@ -81,17 +98,24 @@ def _serve(
 
     drain_seconds = settings.server.drain_timeout.total_seconds()
     link = None if link_fd is None else Link(link_fd, on_end=stop, drain_seconds=drain_seconds)
+    reloader = Reloader(app.engine, load)
+    if link is not None:
+        reloader.on_done, link.on_reload = link.say_reloaded, reloader.ask
     server = Server(
         app,
         drain_seconds=drain_seconds,
         read_timeout_seconds=settings.server.read_timeout.total_seconds(),
         on_ready=(lambda: _tell(settings, accepting)) if link is None else link.say_ready,
+        reloader=reloader,
+        # Of several processes the one that watches over the others watches the files too.
+        watches_files=settings.server.reload and link is None,
     )
     return run_to_the_end(run(server, accepting))
 
 
 def _supervise(settings: "Settings", command: list[str]) -> int:
     """Have several processes serve, and watch over them."""
+    from receiver.file_watch import FileWatch, handler_paths  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
     from receiver.store.ownership import hold_database  # noqa: PLC0415
     from receiver.supervisor import SILENCE_SECONDS, Supervisor  # noqa: PLC0415
@@ -101,6 +125,8 @@ def _supervise(settings: "Settings", command: list[str]) -> int:
     configure_logging(settings.log.level, settings.log.format)
     with hold_database(settings.sqlite_path):
         listener = _listen(settings)
+        # The handlers' folders are those of the start: the members alone know of others.
+        watch = FileWatch(settings.home, lambda: handler_paths(settings))
 
         async def supervise() -> int:
             return await Supervisor(
@@ -110,6 +136,7 @@ def _supervise(settings: "Settings", command: list[str]) -> int:
                 drain_seconds=settings.server.drain_timeout.total_seconds(),
                 silent_seconds=settings.dispatch.lease.total_seconds() + SILENCE_SECONDS,
                 on_ready=lambda: _tell(settings, listener),
+                watch=watch if settings.server.reload else None,
             ).run()
 
         # On asyncio's own loop: it starts processes more gently than uvloop does.

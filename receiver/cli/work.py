@@ -1,12 +1,12 @@
 """`clarihook work`: runs deliveries, receives nothing."""
 
 import sys
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
-from receiver.cli.options import HERE, HomeOption
-from receiver.cli.running import run_to_the_end
+from receiver.cli.options import HERE, HomeOption, NoReloadOption
+from receiver.cli.running import ignore_hangups, run_to_the_end
 
 
 def work(
@@ -20,23 +20,30 @@ def work(
             help="Run at most N deliveries at a time; unset, each handler has its own limit.",
         ),
     ] = None,
+    no_reload: NoReloadOption = False,
 ) -> None:
     """Run deliveries in a process of its own, beside `clarihook serve` or without it.
 
     Any number of these, and of servers' workers, share one database. A handler or target with
     limits of its own is run by one of them at a time, so that its limits hold for all together.
-    Ctrl-C or SIGTERM stops it in order: what it can't finish is given back at once.
+    Ctrl-C or SIGTERM stops it in order: what it can't finish is given back at once. Changed
+    settings and handlers are taken up as by the server.
 
     Example: clarihook work
     Example: clarihook work --concurrency 8
     """
+    ignore_hangups()
     # Slow to import, and no other command needs them.
     from receiver.engine import Engine, load_registry, open_store  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
+    from receiver.reload import Reloader  # noqa: PLC0415
     from receiver.settings import load_settings  # noqa: PLC0415
     from receiver.worker import run  # noqa: PLC0415
 
-    settings = load_settings(home, overrides={"dispatch": {"enabled": True}})
+    overrides: dict[str, Any] = {"dispatch": {"enabled": True}}
+    if no_reload:
+        overrides["server"] = {"reload": False}
+    settings = load_settings(home, overrides=overrides)
     engine = Engine(
         settings,
         open_store(settings, role="worker"),
@@ -49,4 +56,10 @@ def work(
         count = len(engine.registry.handlers)
         typer.echo(f"clarihook works on {settings.sqlite_path} ({count} handlers)", err=True)
 
-    sys.exit(run_to_the_end(run(engine, on_ready=tell)))
+    async def main() -> int:
+        reloader = Reloader(
+            engine, lambda more: load_settings(home, overrides={**overrides, **more})
+        )
+        return await run(engine, reloader, watches_files=settings.server.reload, on_ready=tell)
+
+    sys.exit(run_to_the_end(main()))

@@ -35,7 +35,7 @@ class Claimer:
     def __init__(
         self,
         store: Store,
-        lanes: Mapping[str, Lane],
+        lanes: Callable[[], Mapping[str, Lane]],
         *,
         heart: Heart,
         circuits: CircuitBoard,
@@ -43,8 +43,8 @@ class Claimer:
         on_claimed: Callable[[Lane, Claim], None],
         on_outage: Callable[[StoreUnavailable], None],
     ) -> None:
-        """`room`: how many more deliveries may run in this process. `on_claimed` gets each claim,
-        its place in the lane taken.
+        """`lanes`: those that there are now, by name. `room`: how many more deliveries may run in
+        this process. `on_claimed` gets each claim, its place in the lane taken.
         """
         self._store = store
         self._lanes = lanes
@@ -121,57 +121,61 @@ class Claimer:
         await self._heart.ensure_lease()
         await self._circuits.save()
         now_ms = int(time.time() * 1000)
-        open_lanes = [lane for lane in self._lanes.values() if _may_claim(lane)]
+        lanes = self._lanes()
+        open_lanes = [lane for lane in lanes.values() if _may_claim(lane)]
         if not open_lanes:
             return False
         due = await self._store.due_names([lane.name for lane in open_lanes], now_ms=now_ms)
-        if any(self._lanes[name].circuit and not self._lanes[name].is_mine for name in due):
+        if any(lanes[name].circuit and not lanes[name].is_mine for name in due):
             # Whoever had it until now may have found its target dead.
-            await self._circuits.look(names=self._lanes)
+            await self._circuits.look(names=lanes)
+        # They may have been replaced meanwhile. From here on those are meant that are now: with
+        # their places taken they stay until what is claimed for them has run.
+        lanes = self._lanes()
+        due = [name for name in due if name in lanes]
         for lane in open_lanes:
             lane.slot_at = None  # it has come; what is due goes first
-        wants = self._reserve_for_claims(due)
+        wants = self._reserve_for_claims(lanes, due)
         if not wants:
             return False
-        replays = {name: room for name in wants if (room := self._lanes[name].replay_room) > 0}
+        replays = {name: room for name in wants if (room := lanes[name].replay_room) > 0}
         claims = Claims()
-        alone = [name for name in wants if self._lanes[name].is_limited]
+        alone = [name for name in wants if lanes[name].is_limited]
         try:
             claims = await self._store.claim(wants, now_ms=now_ms, alone=alone, replays=replays)
         finally:
             for claim in claims:
                 wants[claim.name] -= 1
             for name, unused in wants.items():
-                self._lanes[name].return_places(unused)
-        self._note_owners(alone, claims.elsewhere)
+                lanes[name].return_places(unused)
+        self._note_owners([lanes[name] for name in alone], claims.elsewhere)
         for name in replays:
-            self._lanes[name].replays_wait = False
+            lanes[name].replays_wait = False
         for claim in claims:
-            lane = self._lanes[claim.name]
+            lane = lanes[claim.name]
             if claim.replay_id is not None and claim.name in replays:
                 replays[claim.name] -= 1
                 lane.replays_wait = True
             self._on_claimed(lane, claim)
         return 0 in wants.values() or 0 in replays.values()
 
-    def _note_owners(self, alone: Sequence[str], elsewhere: Collection[str]) -> None:
+    def _note_owners(self, alone: Sequence[Lane], elsewhere: Collection[str]) -> None:
         """Whose the limited lanes are, by what a claim has told."""
-        for name in alone:
-            lane = self._lanes[name]
-            lane.is_mine = name not in elsewhere
+        for lane in alone:
+            lane.is_mine = lane.name not in elsewhere
             if not lane.is_mine:
                 lane.not_before = time.monotonic() + ELSEWHERE_SECONDS
 
     def forget_lanes(self) -> None:
         """This worker may have been taken for dead: it has to ask again for what was its alone."""
-        for lane in self._lanes.values():
+        for lane in self._lanes().values():
             lane.is_mine = False
 
-    def _reserve_for_claims(self, due: Sequence[str]) -> dict[str, int]:
+    def _reserve_for_claims(self, lanes: Mapping[str, Lane], due: Sequence[str]) -> dict[str, int]:
         """Take places for what is due, so that nothing else takes them while we claim."""
         wants: dict[str, int] = {}
-        for name, room in self._share(due).items():
-            lane = self._lanes[name]
+        for name, room in self._share(lanes, due).items():
+            lane = lanes[name]
             if room > 0 and (taken := lane.take_places(room)):
                 wants[name] = taken
             if lane.slot_at is not None:
@@ -179,13 +183,13 @@ class Claimer:
                 asyncio.get_running_loop().call_later(wait, self.wake)
         return wants
 
-    def _share(self, due: Sequence[str]) -> dict[str, int]:
+    def _share(self, lanes: Mapping[str, Lane], due: Sequence[str]) -> dict[str, int]:
         """How many places each lane may take.
 
         If the process has too few for all, each goes to the lane that runs least, by turns: one
         that is slow, or has much to do, leaves the others theirs.
         """
-        rooms = {name: min(self._most, max(0, self._lanes[name].claim_room)) for name in due}
+        rooms = {name: min(self._most, max(0, lanes[name].claim_room)) for name in due}
         places = self._room_of_process()
         if sum(rooms.values()) <= places:
             return rooms
@@ -194,7 +198,7 @@ class Claimer:
             name = min(
                 (name for name, room in rooms.items() if given[name] < room),
                 key=lambda name: (
-                    self._lanes[name].running + given[name],
+                    lanes[name].running + given[name],
                     self._turns.get(name, 0),
                 ),
             )

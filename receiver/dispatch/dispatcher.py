@@ -53,6 +53,8 @@ class Dispatcher:
         """
         self._store = store
         self._lanes: dict[str, Lane] = {}
+        self._leaving: dict[str, Lane] = {}
+        """Lanes that are no more, in which something still runs."""
         self.circuits = CircuitBoard(store)
         for lane in lanes:
             self.add_lane(lane)
@@ -71,7 +73,7 @@ class Dispatcher:
         self._none_reserved = asyncio.Event()
         self._claimer = Claimer(
             store,
-            self._lanes,
+            lambda: self._lanes,
             heart=self.heart,
             circuits=self.circuits,
             room=self._room,
@@ -113,10 +115,31 @@ class Dispatcher:
         if lane.circuit is not None:
             self.circuits.add(lane.name, lane.circuit)
 
+    def replace_lanes(self, lanes: Iterable[Lane]) -> None:
+        """Have just these lanes from now on.
+
+        One that is there already stays, and becomes as the new one. What runs in one that goes
+        ends there; what waits for it waits for nobody, as it would after a restart.
+        """
+        known = {**self._leaving, **self._lanes}
+        now: dict[str, Lane] = {}
+        for lane in lanes:
+            stays = known.pop(lane.name, None)
+            if stays is not None:
+                stays.become(lane)
+            now[lane.name] = stays or lane
+        # A new mapping, not the old one changed: a round of claims may be under way.
+        self._lanes = now
+        self._leaving = {name: lane for name, lane in known.items() if not lane.is_idle}
+        self.circuits.replace(
+            {name: lane.circuit for name, lane in now.items() if lane.circuit is not None}
+        )
+        self._claimer.wake()
+
     async def start(self) -> None:
         """Begin to claim."""
         await self.circuits.look(names=self._lanes)
-        await self._count_waiting()
+        await self.count_waiting()
         for name, waiting in self.without_lane.items():
             log.warning(
                 "dispatch.nobody_runs",
@@ -236,7 +259,8 @@ class Dispatcher:
         """How many more deliveries may run in this process."""
         if self._max_running is None:
             return _NO_BOUND
-        return self._max_running - sum(lane.running for lane in self._lanes.values())
+        lanes = (*self._lanes.values(), *self._leaving.values())
+        return self._max_running - sum(lane.running for lane in lanes)
 
     def _settle(self, places: int) -> None:
         self._reserved -= places
@@ -303,7 +327,7 @@ class Dispatcher:
         What the run does from now on is void. It keeps its place in the lane, so that of one lane
         at most `limit` go on like this.
         """
-        lane = self._lanes[claim.name]
+        lane = self._lanes.get(claim.name) or self._leaving[claim.name]
         self._abandoned[claim.delivery_id, claim.attempt] = self._tasks.pop(claim.delivery_id)
         lane.abandoned += 1
         self._leave(lane, claim)
@@ -350,12 +374,13 @@ class Dispatcher:
         while True:
             await asyncio.sleep(COUNT_SECONDS)
             try:
-                await self._count_waiting()
+                await self.count_waiting()
                 await self.circuits.look(names=self._lanes)
             except StoreError as error:
                 log.warning("dispatch.not_counted", error=str(error))
 
-    async def _count_waiting(self) -> None:
+    async def count_waiting(self) -> None:
+        """See what is held, and what waits for nobody. Raises StoreError."""
         self.held = await self._store.count_held()
         waiting = await self._store.waiting()
         self.without_lane = {

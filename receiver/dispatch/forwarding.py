@@ -81,6 +81,8 @@ class Forward:
             source: self._always_dropped | _names(own) for source, own in schemes.items()
         }
         self._redact = redact
+        self.made_of: tuple[object, ...] = ()
+        """Another one that is made of the same is the same."""
         self._client: httpx2.AsyncClient | None = None
         self._making = asyncio.Lock()
 
@@ -121,7 +123,8 @@ class Forward:
     async def close(self) -> None:
         """Close the connections."""
         if self._client is not None:
-            await self._client.aclose()
+            client, self._client = self._client, None
+            await client.aclose()
 
     async def _open(self) -> "httpx2.AsyncClient":
         """A client of its own: with a shared one, addresses that hang would use up the others'."""
@@ -159,18 +162,28 @@ def build_forwards(
     *,
     schemes: Mapping[str, Scheme],
     redact: Callable[[str], str],
+    before: Mapping[str, Forward],
 ) -> dict[str, Forward]:
-    """The forwards of the routes, by name. Raises ConfigError with every faulty secret."""
+    """The forwards of the routes, by name. Raises ConfigError with every faulty secret.
+
+    One that is the same in `before` is taken from there.
+    """
     forwards: dict[str, Forward] = {}
     problems: list[str] = []
+    dropped = frozenset((source, _names(scheme)) for source, scheme in schemes.items())
     for number, route in enumerate(routes, 1):
         if route.forward is None or route.forward_secret is None:
             continue
+        name, secret = forward_name(number, route), route.forward_secret.get_secret_value()
+        made_of = route.forward.get_secret_value(), secret, route.allow_private, dropped
+        if name in before and before[name].made_of == made_of:
+            forwards[name] = before[name]
+            continue
         try:
             forward = Forward(
-                forward_name(number, route),
+                name,
                 route.forward.get_secret_value(),
-                scheme=signer(route.forward_secret.get_secret_value()),
+                scheme=signer(secret),
                 bounds=configured(allow_private=route.allow_private),
                 schemes=schemes,
                 redact=redact,
@@ -179,7 +192,8 @@ def build_forwards(
             where = f"routes[{number - 1}].forward_secret"
             problems += [f"{where}: {problem}" for problem in error.problems]
         else:
-            forwards[forward.name] = forward
+            forward.made_of = made_of
+            forwards[name] = forward
     if problems:
         raise ConfigError(*problems)
     return forwards

@@ -99,7 +99,8 @@ class DispatchIntake:
         space: DiskSpace | None = None,
     ) -> None:
         self._store = store
-        self._planner = planner
+        self.planner = planner
+        """Replaced when the settings are."""
         self._dispatcher = dispatcher
         self._backlog = backlog
         self._space = space
@@ -114,7 +115,7 @@ class DispatchIntake:
             return self._store.record(event, ())
         if self.listener is not None:
             self.listener(event.type, value)
-        plan = self._planner.plan(event.source, event.type)
+        plan = self.planner.plan(event.source, event.type)
         deliveries = plan.for_event(value)
         dispatcher = self._dispatcher
         if not deliveries:

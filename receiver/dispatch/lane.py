@@ -68,6 +68,20 @@ class Lane:
     """Whether `take_place` has turned something away while a claim was under way, that may not
     have seen it."""
 
+    def become(self, other: "Lane") -> None:
+        """Run from now on what `other` runs, as it would.
+
+        What runs already ends as it has begun, and keeps its place: the limit is of both together.
+        """
+        self.run, self.limit = other.run, other.limit
+        self.pace, self.circuit = other.pace, other.circuit
+        self.is_limited, self.is_exhausted = other.is_limited, other.is_exhausted
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether nothing runs in it, nor is about to."""
+        return self.running + self.abandoned == 0
+
     @property
     def room(self) -> int:
         """How many more may run now."""

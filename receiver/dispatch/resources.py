@@ -21,19 +21,10 @@ def no_claribi() -> ConfigError:
     )
 
 
-class SharedResources:
-    """The `Resources` of a process. Clients are made at first use and closed by `close`."""
+class Clients:
+    """The API client and the HTTP client, made at first use."""
 
-    def __init__(
-        self,
-        store: Store,
-        channels: Collection[str],
-        make_claribi: "Callable[[], AsyncClariBI] | None",
-        templates: Templates,
-    ) -> None:
-        self.channels = channels
-        self.templates = templates
-        self._store = store
+    def __init__(self, make_claribi: "Callable[[], AsyncClariBI] | None") -> None:
         self._make_claribi = make_claribi
         self._claribi: AsyncClariBI | None = None
         self._http: httpx2.AsyncClient | None = None
@@ -55,13 +46,28 @@ class SharedResources:
             self._http = httpx2.AsyncClient(timeout=30.0, trust_env=False)
         return self._http
 
+    async def close(self) -> None:
+        """Close the clients that were made. What still asks for one gets a new one."""
+        claribi, self._claribi = self._claribi, None
+        if claribi is not None:
+            await claribi.aclose()
+        http, self._http = self._http, None
+        if http is not None:
+            await http.aclose()
+
+
+class SharedResources:
+    """The `Resources` of all handlers."""
+
+    def __init__(
+        self, store: Store, channels: Collection[str], clients: Clients, templates: Templates
+    ) -> None:
+        self.channels = channels
+        self.templates = templates
+        self.clients = clients
+        self.claribi, self.http = clients.claribi, clients.http
+        self._store = store
+
     async def kv_get(self, handler_name: str, key: str) -> str | None:
         """What a handler keeps under a key."""
         return await self._store.value(handler_name, key)
-
-    async def close(self) -> None:
-        """Close the clients that were made."""
-        if self._claribi is not None:
-            await self._claribi.aclose()
-        if self._http is not None:
-            await self._http.aclose()

@@ -1,7 +1,7 @@
 """A target's circuit in this process: asked before claims, told of sends, logged and stored."""
 
 import time
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 
 import structlog
 
@@ -18,12 +18,14 @@ MAX_REASON_CHARS = 300
 class TargetCircuit:
     """One target's circuit. The store has it by the wall's clock, so that it outlives a restart."""
 
-    def __init__(self, name: str, rules: CircuitRules) -> None:
+    def __init__(self, name: str, rules: CircuitRules, *, is_anew: bool = False) -> None:
+        """`is_anew`: what the store says is of another target that had this name."""
         self._name = name
+        self.rules = rules
         self._circuit = Circuit(rules)
         self._reason = ""
         self._stored_until_ms: int | None = None
-        self.is_unsaved = False
+        self.is_unsaved = is_anew
         """It has opened or closed, and the store does not know yet."""
 
     def limit(self, most: int) -> int:
@@ -95,6 +97,11 @@ class CircuitBoard:
     def add(self, name: str, circuit: TargetCircuit) -> None:
         """Keep this one, too."""
         self._circuits[name] = circuit
+
+    def replace(self, circuits: Mapping[str, TargetCircuit]) -> None:
+        """Keep these and no others."""
+        # A new dict, not the old one changed: somebody may be at it, waiting for the store.
+        self._circuits = dict(circuits)
 
     async def look(self, *, names: Collection[str]) -> None:
         """Read how they stand, from the store, and close those of `names` that have none now."""

@@ -126,6 +126,10 @@ class Watchdog:
         self._wake = threading.Event()
         self._told: dict[Place, _Told] = {}
 
+    def look_for(self, handlers: Iterable[Handler]) -> None:
+        """Name these handlers from now on, as the ones at the beginning."""
+        self._handlers = Handlers(handlers)
+
     def start(self) -> None:
         """Watch the running loop, which is this thread's."""
         self._loop = asyncio.get_running_loop()

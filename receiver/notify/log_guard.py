@@ -17,7 +17,8 @@ class RedactingFilter(logging.Filter):
         self._redactors: tuple[Callable[[str], str], ...] = ()
 
     def add(self, redact: Callable[[str], str]) -> None:
-        self._redactors = (*self._redactors, redact)
+        if redact not in self._redactors:
+            self._redactors = (*self._redactors, redact)
 
     def remove(self, redact: Callable[[str], str]) -> None:
         self._redactors = tuple(kept for kept in self._redactors if kept is not redact)

@@ -85,25 +85,35 @@ class Notifier:
     """
 
     def __init__(
-        self, channels: Mapping[str, ChannelSpec], *, home: Path, secrets: Iterable[str] = ()
+        self,
+        channels: Mapping[str, ChannelSpec],
+        *,
+        home: Path,
+        secrets: Iterable[str] = (),
+        before: "Notifier | None" = None,
     ) -> None:
         """Cheap, no I/O; Apprise is not imported. Raises ConfigError with all faults it can see
         so: no URL, a bad rate, a file outside `home`. The others need `check` or `warm_up`.
-        `secrets` are further ones of the deployment, for `redactor` to mask.
+        `secrets` are further ones of the deployment, for `redactor` to mask. A target that is the
+        same in `before` is taken from there, and so is the redactor, which learns the new secrets.
         """
         self._home = home
         self._targets: dict[str, Target] = {}
         self._policies: dict[str, RetryPolicy] = {}
         self._specs: dict[str, ChannelSpec] = {}
-        urls = (url for spec in channels.values() for url in spec.urls)
-        self.redactor = Redactor(urls=urls, secrets=secrets)
+        self._made_of: dict[str, tuple[object, ...]] = {}
+        self._before = before
+        self.redactor: Redactor = Redactor() if before is None else before.redactor
         """Masks every secret of every channel's URLs, in any text."""
+        urls = [url for spec in channels.values() for url in spec.urls]
+        self.redactor.learn(urls=urls, secrets=secrets)
         problems: list[str] = []
         named = {name: self._make(name, spec, problems) for name, spec in channels.items()}
         if problems:
             raise ConfigError(*problems)
         self.channels: dict[str, tuple[str, ...]] = named
         """The names of each channel's targets, in the order of its URLs."""
+        self._before = None
         guard_logs(self.redactor)
 
     @classmethod
@@ -118,6 +128,10 @@ class Notifier:
     def get(self, target_name: str) -> Target:
         """The target; raises KeyError if the settings have none of that name (any more)."""
         return self._targets[target_name]
+
+    def all_targets(self) -> tuple[Target, ...]:
+        """The targets of all channels."""
+        return tuple(self._targets.values())
 
     def channel_of(self, target_name: str) -> ChannelSpec:
         """The channel that the target is of; raises KeyError like `get`."""
@@ -172,13 +186,22 @@ class Notifier:
                     raise ConfigError(
                         f"{where}: not a URL; write service://…, see docs/channels.md"
                     )
-                self._targets[name] = self._make_target(name, url, where, spec)
+                self._made_of[name] = url, spec.timeout_seconds, spec.rate, spec.concurrency
+                self._targets[name] = self._same_as_before(name) or self._make_target(
+                    name, url, where, spec
+                )
             except ConfigError as error:
                 problems.extend(error.problems)
                 continue
             self._specs[name] = spec
             self._policies[name] = spec.retry
             yield name
+
+    def _same_as_before(self, name: str) -> Target | None:
+        before = self._before
+        if before is None or before._made_of.get(name) != self._made_of[name]:
+            return None
+        return before.get(name)
 
     def _make_target(self, name: str, url: str, where: str, spec: ChannelSpec) -> Target:
         try:

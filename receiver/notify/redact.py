@@ -68,16 +68,27 @@ class Redactor:
     """A callable `str -> str` that masks every given secret, in all forms in which it travels."""
 
     def __init__(self, *, urls: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
-        """`urls` are masked part by part, `secrets` whole."""
+        """See `learn`."""
+        self._forms: frozenset[str] = frozenset()
+        self._known: re.Pattern[str] | None = None
+        self.learn(urls=urls, secrets=secrets)
+
+    def learn(self, *, urls: Iterable[str] = (), secrets: Iterable[str] = ()) -> None:
+        """Mask these too; `urls` are masked part by part, `secrets` whole.
+
+        None is ever forgotten: one that was replaced may still be valid, and be in an error.
+        """
         found = {secret for secret in secrets if len(secret) >= MIN_SECRET_CHARS}
         for url in urls:
             found.update(url_secrets(url))
-        forms = {form for secret in found for form in _forms(secret)}
+        forms = self._forms.union(*map(_forms, found))
+        if forms == self._forms:
+            return
         # Longest first, so that no secret is left with its tail showing.
         ordered = sorted(forms, key=lambda form: (-len(form), form))
         # In any case: a host comes back in lower case, `%2F` as `%2f`.
         known = "|".join(map(re.escape, ordered))
-        self._known = re.compile(known, re.IGNORECASE) if ordered else None
+        self._forms, self._known = forms, re.compile(known, re.IGNORECASE)
 
     def __call__(self, text: str) -> str:
         if self._known is not None:

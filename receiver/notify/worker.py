@@ -31,19 +31,26 @@ class Worker:
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._work, name=self._name, daemon=True)
+            self._thread = threading.Thread(
+                target=_work, args=(self._jobs,), name=self._name, daemon=True
+            )
             self._thread.start()
         self._jobs.put((function, loop, future))
         return future
 
     def stop(self) -> None:
-        """Let the thread end after what it is doing now. Does not wait for it."""
-        self._jobs.put(None)
+        """Let the thread end after what it is doing now. Does not wait for it.
 
-    def _work(self) -> None:
-        while (job := self._jobs.get()) is not None:
-            _run(*job)
-            del job  # or an idle worker would keep its last message, attachments and all
+        What is submitted later gets a new thread, until that is stopped too.
+        """
+        self._jobs.put(None)
+        self._jobs, self._thread = queue.SimpleQueue(), None
+
+
+def _work(jobs: "queue.SimpleQueue[_Job | None]") -> None:
+    while (job := jobs.get()) is not None:
+        _run(*job)
+        del job  # or an idle worker would keep its last message, attachments and all
 
 
 def _run(

@@ -8,6 +8,7 @@ import sys
 import traceback
 import types
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -19,6 +20,8 @@ from receiver.registry.decorator import MARK
 from receiver.registry.handler import Handler, make_handlers
 
 ENTRY_POINT_GROUP = "clarihook.handlers"
+_PACKAGE = "_clarihook_handlers_"
+"""How the names of the packages begin that folders of handlers become."""
 
 _Functions = Callable[[], list[Callable[..., Any]]]
 """Loads one file or plugin; returns its functions that have an `@on`."""
@@ -153,13 +156,30 @@ def _files(path: Path) -> list[Path]:
 def _package(folder: Path) -> str:
     """Make the folder a package under a private name, so that no name can collide."""
     digest = hashlib.sha256(os.fsencode(folder.resolve())).hexdigest()[:12]
-    name = f"_clarihook_handlers_{digest}"
+    name = f"{_PACKAGE}{digest}"
     for loaded in [each for each in sys.modules if each == name or each.startswith(f"{name}.")]:
         del sys.modules[loaded]
     package = types.ModuleType(name)
     package.__path__ = [str(folder)]
     sys.modules[name] = package
     return name
+
+
+@contextmanager
+def modules_kept_on_error() -> Iterator[None]:
+    """If the block raises, the modules of the handlers are again those from before it."""
+
+    def ours() -> dict[str, types.ModuleType]:
+        return {name: each for name, each in sys.modules.items() if name.startswith(_PACKAGE)}
+
+    before = ours()
+    try:
+        yield
+    except BaseException:
+        for name in ours():
+            del sys.modules[name]
+        sys.modules.update(before)
+        raise
 
 
 def _file_loader(file: Path, package: str) -> _Functions:

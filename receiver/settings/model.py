@@ -102,6 +102,9 @@ class ServerSettings(Section):
     """How long a stop waits for running work before the work is given back."""
     workers: Annotated[int, Field(ge=1, le=64)] = 1
     """Processes that receive and run deliveries; with more than one, another watches over them."""
+    reload: bool = True
+    """Whether a changed file of settings, templates or handlers is taken up by itself; at SIGHUP
+    it always is."""
     allowed_hosts: Texts = ()
     """The Host headers that are answered, such as "hooks.example.com"; none given is any."""
     public_url: Annotated[str, AfterValidator(_http_url)] | None = None

@@ -15,7 +15,7 @@ from receiver.dispatch.ending import Ending, RetryRules
 from receiver.dispatch.intake import Planner
 from receiver.dispatch.lane import Runner
 from receiver.dispatch.policies import HandlerPolicies
-from receiver.dispatch.resources import SharedResources
+from receiver.dispatch.resources import Clients, SharedResources
 from receiver.dispatch.run_handler import HandlerRunner
 from receiver.dispatch.run_target import TargetRunner, message_to
 from receiver.dispatch.target_circuit import TargetCircuit
@@ -97,7 +97,7 @@ def handler_lane(
 
     runner = HandlerRunner(
         handler=handler_of(func),
-        resources=SharedResources(store, {"ops"}, None, Templates()),
+        resources=SharedResources(store, {"ops"}, Clients(None), Templates()),
         outbox=Outbox(lambda _channel: (NewDelivery("target", TARGET, 3),), {}),
         rules=rules,
         timeout_seconds=timeout_seconds,

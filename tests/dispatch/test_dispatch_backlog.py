@@ -28,7 +28,7 @@ def on_test() -> Callable[..., Any]:
 def receiving_only(store: SqliteStore, most: int) -> tuple[DispatchIntake, Backlog]:
     """An intake as in a process that only receives."""
     dispatcher = Dispatcher(store, [lane(succeed)])
-    planner = intake_of(store, dispatcher, on_test())._planner
+    planner = intake_of(store, dispatcher, on_test()).planner
     backlog = Backlog(store, most=most)
     return DispatchIntake(store, planner, None, backlog), backlog
 
