@@ -60,20 +60,23 @@ class FileWatch:
     """Watches over the files of one deployment."""
 
     def __init__(self, home: Path, handler_paths: Callable[[], Sequence[Path]]) -> None:
-        """`handler_paths` are those of the settings in force: folders and files, absolute."""
+        """`handler_paths` are those of the settings in force: folders and files, absolute.
+
+        What changes from now on is a change. Blocking.
+        """
         self._home = home
         self._handler_paths = handler_paths
+        self._known = self._look()
 
     async def changes(self) -> AsyncGenerator[None, None]:
         """Comes back each time that something is different; without end."""
-        known = await asyncio.to_thread(self._look)
         while True:
             folders = self._folders()
             async with aclosing(_hints(folders)) as hints:
                 async for _ in hints:
                     now = await asyncio.to_thread(self._look)
-                    if now != known:
-                        known = now
+                    if now != self._known:
+                        self._known = now
                         yield
                     if self._folders() != folders:
                         break
@@ -90,6 +93,7 @@ async def _hints(folders: Sequence[Path]) -> AsyncGenerator[None, None]:
     """Comes back when something may have changed, and every few seconds."""
     from watchfiles import awatch  # noqa: PLC0415 - it is of no use with server.reload = false
 
+    yield
     if folders:
         watch = awatch(
             *folders,

@@ -69,13 +69,14 @@ class Reloader:
         self._asked = asyncio.Event()
         self._tells = True
         self._handlers = look_at(handler_files(handler_paths(engine.settings)))
+        self._watch = FileWatch(engine.settings.home, lambda: handler_paths(self._engine.settings))
         self._tasks: list[asyncio.Task[None]] = []
 
     def start(self, *, watches_files: bool) -> None:
         """Reload whenever it is asked for, and when the files change if they are watched."""
         self._tasks = [asyncio.create_task(self._run(), name="reload")]
         if watches_files:
-            self._tasks.append(asyncio.create_task(self._watch(), name="reload-watch"))
+            self._tasks.append(asyncio.create_task(self._look_at_files(), name="reload-watch"))
 
     async def stop(self) -> None:
         """Reload no more. One that is under way is not put into force."""
@@ -94,9 +95,8 @@ class Reloader:
             self._asked.clear()
             await self.reload(tells=self._tells)
 
-    async def _watch(self) -> None:
-        watch = FileWatch(self._engine.settings.home, lambda: handler_paths(self._engine.settings))
-        async for _ in watch.changes():
+    async def _look_at_files(self) -> None:
+        async for _ in self._watch.changes():
             self.ask()
 
     async def reload(self, *, tells: bool = True) -> bool:
