@@ -101,7 +101,12 @@ class Deployment:
         out, err = (io.TextIOWrapper(io.BytesIO(), "utf-8", write_through=True) for _ in "12")
         status: Any = 0
         argv = ["clarihook", *arguments, "--home", str(self.home)]
-        with redirect_stdout(out), redirect_stderr(err), patch.object(sys, "argv", argv):
+        with (
+            redirect_stdout(out),
+            redirect_stderr(err),
+            patch.object(sys, "argv", argv),
+            patch("receiver.cli._leave"),  # this process has daemon threads, and goes on
+        ):
             try:
                 main()
             except SystemExit as end:
