@@ -41,6 +41,22 @@ class Hold(NamedTuple):
     """The number of the silence that it is."""
 
 
+class Escalation(NamedTuple):
+    """Where a message goes next if nobody has acknowledged its event by then."""
+
+    after_ms: int
+    channels: tuple[str, ...]
+    group: str
+    """What an acknowledgement, or a recovery, cancels at once; see `escalation_group`."""
+
+
+def escalation_group(incident: str, step: int) -> str:
+    """The hold group of an incident's step, counted from 1. Of one group and target one
+    escalation at a time waits; those of an incident that lasts do not pile up.
+    """
+    return f"{incident}/{step}"
+
+
 @dataclass(frozen=True, kw_only=True)
 class NoiseRules:
     """How messages are put together and slowed down: a channel's rules, or a route's own."""

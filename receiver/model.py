@@ -8,7 +8,7 @@ from enum import StrEnum
 from functools import cached_property
 from typing import Any, Literal, NamedTuple, NewType
 
-from receiver.holds import Hold, HoldKind, NoiseOptions
+from receiver.holds import Escalation, Hold, HoldKind, NoiseOptions
 
 EventId = NewType("EventId", str)
 """`evt_` and 32 hex digits; sorts by time of arrival."""
@@ -162,6 +162,8 @@ class NewDelivery(NamedTuple):
     """While it waits for a retry, the next of its key may run; else it holds its key back."""
     hold: Hold | None = None
     """What keeps a target's delivery back; None sends it at once."""
+    note: str | None = None
+    """Words that this target gets before the message's title."""
 
 
 def stand_in_name(prefix: str) -> str:
@@ -196,6 +198,8 @@ class Message:
     noise: NoiseOptions | None = field(default=None, compare=False, repr=False)
     """How a route wants it grouped and throttled, in place of the channel's rules. It decides
     when the message is staged, and is not stored."""
+    escalations: tuple[Escalation, ...] = field(default=(), compare=False, repr=False)
+    """Where it goes next if nobody acknowledges its event; not stored either."""
 
     def body_in(self, *formats: MessageFormat) -> tuple[str, MessageFormat]:
         """The body in the first of these formats that there is, and which it is; else `body`.
@@ -216,6 +220,17 @@ class Attachment:
     name: str
     content_type: str
     content: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Acknowledgement:
+    """That somebody takes care of an event: it escalates no further."""
+
+    event_id: EventId
+    at: datetime
+    author: str
+    how: Literal["command", "link"]
+    comment: str | None = None
 
 
 class StagedMessage(NamedTuple):
@@ -281,7 +296,7 @@ class Delivery:
     message_id: int | None
     """The stored message that a target's delivery sends; None for a handler's delivery."""
     hold_kind: HoldKind | None = None
-    """What holds it, while it is held."""
+    """What holds it, while it is held; of a cancelled escalation, that it was one."""
     hold_group: str | None = None
     merged_into: DeliveryId | None = None
     """The delivery of the digest in which its message went out, instead of by itself."""

@@ -62,7 +62,7 @@ def test_the_metadata_is_ours(wheel: zipfile.ZipFile) -> None:
     assert metadata["Version"] == receiver.__version__
     assert metadata["Requires-Python"] == ">=3.11"
     assert metadata["License-Expression"] == "MIT"
-    assert "clarihook = receiver.cli:main" in wheel.read(f"{folder}/entry_points.txt").decode()
+    assert "clarihook = receiver.cli:script" in wheel.read(f"{folder}/entry_points.txt").decode()
     assert f"{folder}/licenses/LICENSE" in wheel.namelist()
 
 

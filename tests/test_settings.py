@@ -697,3 +697,15 @@ def test_a_fallback_is_another_channel_and_comes_to_an_end() -> None:
     assert problems_of(wrong) == [
         'channels.backup.fallback: there is no channel "backups"; did you mean "backup"?'
     ]
+
+
+def test_an_escalation_names_channels_and_has_a_message() -> None:
+    channels = {"ops": {"urls": ["file://a.jsonl"]}}
+    step = {"after": "15m", "notify": "opps"}
+    assert problems_of(
+        {"channels": channels, "routes": [{"notify": "ops", "escalate": [step]}]}
+    ) == ['routes[0].escalate[0].notify[0]: there is no channel "opps"; did you mean "ops"?']
+    route = {"forward": "https://example.com", "forward_secret": "env:S", "escalate": [step]}
+    assert "routes[0].escalate: needs a message that escalates; set notify" in problems_of(
+        {"channels": channels, "routes": [route]}
+    )

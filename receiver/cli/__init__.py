@@ -38,6 +38,9 @@ COMMANDS: dict[str, Entry] = {
     "events": Entry("receiver.cli.events:app", "Look at what has come, and send samples."),
     "replay": Entry("receiver.cli.replay:app", "Run stored events through the handlers again."),
     "deliveries": Entry("receiver.cli.deliveries:app", "Look at deliveries, retry or discard."),
+    "acknowledge": Entry(
+        "receiver.cli.acknowledge:acknowledge", "Take care of an event: it escalates no further."
+    ),
     "rejections": Entry("receiver.cli.rejections:app", "Look at requests that were refused."),
     "signature": Entry("receiver.cli.signature:app", "Find out why a signature is refused."),
     "handlers": Entry("receiver.cli.handlers:app", "List the handlers, and try one out."),
@@ -142,10 +145,10 @@ def root(
     """
 
 
-def main() -> None:
-    """Run the command line; ends with 0 done, 1 it failed, 2 usage, settings or handlers."""
+def script() -> None:
+    """Run the command line, and end the process whatever its threads do."""
     try:
-        _run()
+        main()
     except SystemExit as end:
         if any(each.daemon for each in threading.enumerate()):
             _leave(end.code)
@@ -164,7 +167,8 @@ def _leave(status: object) -> None:
     os._exit(status if isinstance(status, int) else int(status is not None))
 
 
-def _run() -> None:
+def main() -> None:
+    """Run the command line; exits with 0 done, 1 it failed, 2 usage, settings or handlers."""
     if isinstance(sys.stdout, io.TextIOWrapper):
         sys.stdout.reconfigure(errors="backslashreplace")  # a locale may lack what data has
     try:

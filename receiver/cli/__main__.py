@@ -1,5 +1,5 @@
 """`python -m receiver.cli` is `clarihook`."""
 
-from receiver.cli import main
+from receiver.cli import script
 
-main()
+script()

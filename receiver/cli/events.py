@@ -11,14 +11,14 @@ from receiver.cli.deployment import find_event, opened
 from receiver.cli.forward import forward
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_body, print_json, print_line, print_table
-from receiver.cli.records import event_record, event_summary
+from receiver.cli.records import acknowledgement_record, event_record, event_summary
 from receiver.cli.selecting import SourceOption, TypeOption, event_filter, warn_of_mistyped
 from receiver.cli.send import send
 from receiver.cli.tail import tail
 from receiver.cli.times import SinceOption, UntilOption, shown
 from receiver.cli.transfer import export, import_
 from receiver.cli.tree import Story, print_stories, states_line, tell
-from receiver.model import Event, is_internal
+from receiver.model import Acknowledgement, Event, is_internal
 from receiver.settings import Settings, load_settings
 from receiver.store.base import EventFilter
 
@@ -86,14 +86,22 @@ def show(
 
     Example: clarihook events show evt_01980d06a800 --raw | sha256sum
     """
-    event, stories = asyncio.run(_show(load_settings(home, needs_secrets=False), event_id))
+    event, acknowledged, stories = asyncio.run(
+        _show(load_settings(home, needs_secrets=False), event_id)
+    )
     if raw:
         sys.stdout.buffer.write(event.body)
         sys.stdout.buffer.flush()
     elif as_json:
-        print_json({**event_record(event), "deliveries": [story.record() for story in stories]})
+        print_json(
+            {
+                **event_record(event),
+                "acknowledged": acknowledged and acknowledgement_record(acknowledged),
+                "deliveries": [story.record() for story in stories],
+            }
+        )
     else:
-        _print_event(event)
+        _print_event(event, acknowledged)
         print_line()
         print_stories("deliveries" if stories else "no deliveries: no handler matched", stories)
 
@@ -112,14 +120,20 @@ async def _list(settings: Settings, which: EventFilter, limit: int) -> list[dict
     return rows
 
 
-async def _show(settings: Settings, text: str) -> tuple[Event, list[Story]]:
+async def _show(settings: Settings, text: str) -> tuple[Event, Acknowledgement | None, list[Story]]:
     async with opened(settings, "reader") as store:
         event = await find_event(store, text)
         deliveries = await store.deliveries_of(event.id)
-        return event, [await tell(store, delivery) for delivery in deliveries]
+        stories = [await tell(store, delivery) for delivery in deliveries]
+        return event, await store.acknowledgement(event.id), stories
 
 
-def _print_event(event: Event) -> None:
+def _who(acknowledged: Acknowledgement) -> str:
+    comment = f": {acknowledged.comment}" if acknowledged.comment else ""
+    return f"{shown(acknowledged.at)} by {acknowledged.author} ({acknowledged.how}){comment}"
+
+
+def _print_event(event: Event, acknowledged: Acknowledgement | None) -> None:
     print_line(event.id, "bold")
     proof = "unsigned" if event.secret_index is None else f"secret {event.secret_index}"
     if is_internal(event.source, event.type):
@@ -131,6 +145,7 @@ def _print_event(event: Event) -> None:
         "verified by": proof,
         "message id": event.message_id,
         "duplicates": event.duplicates,
+        "acknowledged": acknowledged and _who(acknowledged),
     }
     for name, value in facts.items():
         if value is not None:

@@ -5,6 +5,7 @@ from typing import Any
 
 from receiver.cli.times import iso
 from receiver.model import (
+    Acknowledgement,
     Attempt,
     Delivery,
     Event,
@@ -73,6 +74,17 @@ def delivery_record(delivery: Delivery) -> dict[str, Any]:
         "digest": None
         if delivery.merged_into is None
         else format_delivery_id(delivery.merged_into),
+    }
+
+
+def acknowledgement_record(acknowledgement: Acknowledgement) -> dict[str, Any]:
+    """Who takes care of an event."""
+    return {
+        "event_id": acknowledgement.event_id,
+        "at": iso(acknowledgement.at),
+        "author": acknowledgement.author,
+        "how": acknowledgement.how,
+        "comment": acknowledgement.comment,
     }
 
 

@@ -11,9 +11,10 @@ import json
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
+from receiver.durations import format_duration
 from receiver.holds import NO_RULES, Hold, NoiseRules, Throttle
 from receiver.model import Event, Message, NewDelivery, Severity, StagedMessage, from_ms, to_ms
 from receiver.printable import storable
@@ -28,9 +29,6 @@ Silenced = Callable[[Message, Event, int], Hold | None]
 
 CatchUp = Callable[[], Awaitable[None]]
 """Learns which silences were added or ended since the last time."""
-
-Escalations = Callable[[Message, Event, int], tuple[NewDelivery, ...]]
-"""Further deliveries of a message staged at that moment (ms), each held as an `escalation`."""
 
 _SEVERITIES = tuple(Severity)
 _LONGEST_GROUP = 200
@@ -66,10 +64,6 @@ async def _knows_all() -> None:
     return None
 
 
-def _no_more(_message: Message, _event: Event, _now_ms: int) -> tuple[NewDelivery, ...]:
-    return ()
-
-
 class Outbox:
     """Stages messages. Made anew when the settings are; used from any thread."""
 
@@ -80,15 +74,13 @@ class Outbox:
         *,
         silenced: Silenced = _never,
         catch_up: CatchUp = _knows_all,
-        escalations: Escalations = _no_more,
     ) -> None:
-        """`silenced` is asked first, when a message is staged and when it is released; what
-        `escalations` adds is kept as it is. `catch_up` is to be awaited before either."""
+        """`silenced` is asked first, when a message is staged and when it is released; `catch_up`
+        is to be awaited before either."""
         self._target_deliveries = target_deliveries
         self._channels = channels
         self._silenced = silenced
         self.catch_up = catch_up
-        self._escalations = escalations
 
     def stage(
         self, messages: Sequence[Message], event: Event, now_ms: int | None = None
@@ -110,7 +102,24 @@ class Outbox:
             new._replace(hold=self.hold(message, event, new.name, now_ms))
             for new in self._target_deliveries(message.channel)
         )
-        return StagedMessage(message, deliveries + self._escalations(message, event, now_ms))
+        return StagedMessage(message, deliveries + self._escalations(message, now_ms))
+
+    def _escalations(self, message: Message, now_ms: int) -> tuple[NewDelivery, ...]:
+        made: list[NewDelivery] = []
+        for step in message.escalations:
+            after = format_duration(timedelta(milliseconds=step.after_ms))
+            hold = Hold(
+                "escalation",
+                f"goes out if nobody acknowledges within {after}",
+                until_ms=now_ms + step.after_ms,
+                group=step.group,
+            )
+            made += [
+                new._replace(hold=hold, note=f"Not acknowledged for {after}")
+                for channel in step.channels
+                for new in self._target_deliveries(channel)
+            ]
+        return tuple(made)
 
     def hold(self, message: Message, event: Event, target: str, now_ms: int) -> Hold | None:
         """What holds a message to one target; None sends it at once."""

@@ -6,11 +6,12 @@ for each route that said nothing come out.
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from receiver.errors import ConfigError
-from receiver.holds import NO_OPTIONS, NoiseOptions
+from receiver.holds import NO_OPTIONS, Escalation, NoiseOptions, escalation_group
 from receiver.model import Event, Message, Severity
 from receiver.notify.condition import Condition
 from receiver.notify.streaks import opening_types
@@ -33,6 +34,15 @@ MAX_HOPS = 5
 
 class _Secret(Protocol):
     def get_secret_value(self) -> str: ...
+
+
+class EscalationStep(Protocol):
+    """The part of an escalation's step that is needed here."""
+
+    @property
+    def after(self) -> timedelta: ...
+    @property
+    def notify(self) -> Sequence[str]: ...
 
 
 class RouteSettings(Protocol):
@@ -66,6 +76,8 @@ class RouteSettings(Protocol):
     def body(self) -> str | None: ...
     @property
     def noise(self) -> NoiseOptions: ...
+    @property
+    def escalate(self) -> Sequence[EscalationStep]: ...
 
 
 class Routed(NamedTuple):
@@ -241,15 +253,35 @@ def _judge(route: _Route, event: Event, templates: Templates) -> Verdict:
         return Verdict(number=route.number, settings=route.settings, refusal=f"`when` {refusal}")
     message, notes = _message(route, event, templates)
     forward, forward_note = _forward(route, event)
+    messages = [
+        replace(message, channel=channel, noise=route.noise) for channel in route.settings.notify
+    ]
+    if messages:
+        # By the first alone, or there would be one for each channel.
+        messages[0] = replace(messages[0], escalations=_escalations(route, event))
     return Verdict(
         number=route.number,
         settings=route.settings,
-        messages=tuple(
-            replace(message, channel=channel, noise=route.noise)
-            for channel in route.settings.notify
-        ),
+        messages=tuple(messages),
         forward=forward,
         notes=(*notes, f"its forward {forward_note}") if forward_note else notes,
+    )
+
+
+def incident(route: RouteSettings, number: int, event: Event) -> str:
+    """What an event is a part of, for its route: of one incident one escalation waits."""
+    return f"{route.name or number}:{event.id}"
+
+
+def _escalations(route: _Route, event: Event) -> tuple[Escalation, ...]:
+    part_of = incident(route.settings, route.number, event)
+    return tuple(
+        Escalation(
+            int(step.after.total_seconds() * 1000),
+            tuple(step.notify),
+            escalation_group(part_of, number),
+        )
+        for number, step in enumerate(route.settings.escalate, 1)
     )
 
 

@@ -135,7 +135,19 @@ def _check_route(
     if route.get("template") is not None and route.get("body") is not None:
         yield Problem((*path, "body"), "is what `template` is for; leave out one of both")
     yield from _check_resolve(path, route)
-    notify = route.get("notify")
+    yield from _check_notify(path, route, channels)
+    steps = route.get("escalate")
+    if steps and not route.get("notify"):
+        yield Problem((*path, "escalate"), "needs a message that escalates; set notify")
+    for index, step in enumerate(steps if isinstance(steps, list | tuple) else []):
+        if isinstance(step, Mapping):
+            yield from _check_notify((*path, "escalate", index), step, channels)
+
+
+def _check_notify(
+    path: KeyPath, table: Mapping[str, Any], channels: Mapping[str, Any]
+) -> Iterator[Problem]:
+    notify = table.get("notify")
     names = (
         [notify] if isinstance(notify, str) else notify if isinstance(notify, list | tuple) else []
     )

@@ -10,7 +10,14 @@ from receiver.model import Severity
 from receiver.settings.checks import parse_cel, parse_template
 from receiver.settings.noise import EventFields, ThrottleValue, noise_options
 from receiver.settings.section import Section
-from receiver.settings.values import Duration, ForwardUrl, SigningSecret, Text, one_or_many
+from receiver.settings.values import (
+    Duration,
+    ForwardUrl,
+    PositiveDuration,
+    SigningSecret,
+    Text,
+    one_or_many,
+)
 
 Template = Annotated[str, AfterValidator(parse_template)]
 
@@ -20,6 +27,15 @@ def _route_name(name: str) -> str:
     if not re.fullmatch(r"[a-z][a-z0-9_-]{0,63}", name, re.ASCII):
         raise ValueError("is no name; use a-z, 0-9, - and _, at most 64, a letter first")
     return name
+
+
+class EscalationSettings(Section):
+    """A step of an escalation: who hears of an event that nobody has acknowledged."""
+
+    after: PositiveDuration
+    """How long after the first message, such as "15m"."""
+    notify: Annotated[tuple[str, ...], BeforeValidator(one_or_many), Field(min_length=1)]
+    """The channels that get the message then."""
 
 
 class RouteSettings(Section):
@@ -41,6 +57,8 @@ class RouteSettings(Section):
     """The type of the event that says it is well again, such as "data_source.sync_completed"."""
     resolve_by: Text | None = None
     """What tells one thing from another in both events, such as "data.data_source_id"."""
+    escalate: tuple[EscalationSettings, ...] = ()
+    """Who gets the message next, and after them, as long as nobody acknowledges the event."""
     forward: ForwardUrl | None = None
     """An http:// or https:// address that the webhook itself is posted to; may be a reference."""
     forward_secret: SigningSecret | None = None

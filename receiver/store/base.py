@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 
 from receiver.holds import Hold, HoldKind
 from receiver.model import (
+    Acknowledgement,
     Attempt,
     Delivery,
     DeliveryId,
@@ -83,6 +84,17 @@ class CancelHeld(NamedTuple):
     reason: str
 
 
+class Acknowledged(NamedTuple):
+    """What became of an acknowledgement."""
+
+    first: Acknowledgement
+    """The one that counts: whoever was first."""
+    is_new: bool
+    """Whether that is the one that was given."""
+    cancelled: list[DeliveryId]
+    """The escalations that do not go out."""
+
+
 class HeldGroup(NamedTuple):
     """What is held for one target and goes out together."""
 
@@ -147,8 +159,8 @@ class Claim(NamedTuple):
     message: Message | None = None
     """What a target's delivery sends; None for a handler's delivery."""
     replay_id: int | None = None
-    fallback_of: str | None = None
-    """The target that did not take the message, if it comes to this one instead."""
+    note: str | None = None
+    """Words that this target gets before the message's title."""
 
 
 class OpenCircuit(NamedTuple):
@@ -452,6 +464,15 @@ class Store(Protocol):
 
     async def held_by_silences(self) -> dict[int, int]:
         """How many deliveries each silence holds, by its number; none is left out."""
+
+    async def acknowledge(self, new: Acknowledgement) -> Acknowledged | None:
+        """Keep that somebody takes care of an event, and cancel its held escalations.
+
+        None if there is no such event (any more).
+        """
+
+    async def acknowledgement(self, event_id: str) -> Acknowledgement | None:
+        """Who takes care of an event, if anybody has said so."""
 
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries that neither run nor have succeeded; those changed."""

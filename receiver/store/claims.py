@@ -78,7 +78,7 @@ def _claim(db: "sqlite3.Connection", queries: Queries, row: Sequence[Any]) -> Cl
         key=key,
         message=_message(db, queries, message_id, row[18:24]) if message_id is not None else None,
         replay_id=replay_id,
-        fallback_of=row[24],
+        note=row[24],
     )
 
 

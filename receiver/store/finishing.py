@@ -4,8 +4,8 @@ import json
 import time
 from collections.abc import Callable
 
-from receiver.model import StagedMessage, State
-from receiver.store import holding
+from receiver.model import NewDelivery, StagedMessage, State
+from receiver.store import acknowledging, holding
 from receiver.store.base import Finish
 from receiver.store.dead_events import DeadEvents
 from receiver.store.driver import sqlite3
@@ -66,12 +66,12 @@ class Finisher:
                     reason = f"shown, not sent: replay {replay_id} runs with --no-notify"
                     place = holding.Place(State.CANCELLED, now, reason)
                 else:
-                    place = holding.place(self._db, new, now)
+                    place = self._place(new, event_seq, now)
                 self._db.execute(
                     self._q["insert_message_delivery"],
                     (self._next_number(), event_seq, new.name, place.state.value, priority,
                      new.max_attempts, new.key, place.due_ms, now, message_id, replay_id,
-                     now if is_quiet else None, *place[2:]),
+                     now if place.state is State.CANCELLED else None, *place[2:], new.note),
                 )  # fmt: skip
         for new in finish.deliveries:
             assert new.kind == "handler", "a target's delivery comes with its message"
@@ -87,6 +87,15 @@ class Finisher:
                 self._db.execute(self._q["delete_value"], (name, key))
             else:
                 self._db.execute(self._q["set_value"], (name, key, value, now))
+
+    def _place(self, new: NewDelivery, event_seq: int, now: int) -> holding.Place:
+        hold = new.hold
+        if hold is not None and hold.kind == "escalation":
+            why_not = acknowledging.why_no_escalation(self._db, event_seq, new.name, hold.group)
+            if why_not is not None:
+                # With its group, by which an acknowledgement finds the one that waits.
+                return holding.Place(State.CANCELLED, now, why_not, hold.kind, hold.group)
+        return holding.place(self._db, new, now)
 
     def _insert_message(self, delivery_id: int, staged: StagedMessage) -> int:
         message = staged.message

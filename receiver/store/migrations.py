@@ -451,3 +451,21 @@ CREATE INDEX deliveries_silenced ON deliveries (hold_silence, due_at)
     WHERE state = 'held' AND hold_silence IS NOT NULL;
 """,
     )
+
+
+@migrations(name="0012_acknowledgements")
+def _0012(db: Database) -> None:
+    # note: words that the target gets before the message's title.
+    _run(
+        db,
+        """
+ALTER TABLE deliveries ADD COLUMN note TEXT;
+CREATE TABLE acknowledgements (
+    event_seq INTEGER PRIMARY KEY REFERENCES events (seq) ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    how TEXT NOT NULL CHECK (how IN ('command', 'link')),
+    comment TEXT
+);
+""",
+    )

@@ -250,7 +250,7 @@ SELECT
     messages.severity,
     messages.format,
     messages.bodies,
-    (SELECT dead.name FROM deliveries AS dead WHERE dead.id = deliveries.fallback_of)
+    deliveries.note
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 LEFT JOIN messages ON messages.id = deliveries.message_id
@@ -315,11 +315,11 @@ WHERE id = ?
 -- Once for each message and target, however many targets die of it, or one of them again.
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, due_at, created_at, message_id,
-    replay_id, fallback_of
+    replay_id, fallback_of, note
 )
 SELECT
     ?1, event_seq, 'target', ?2, 'pending', replay_id IS NOT NULL, ?3, ?4, ?4, message_id,
-    replay_id, id
+    replay_id, id, name || ' did not take this'
 FROM deliveries AS dead
 WHERE
     id = ?5
@@ -356,9 +356,10 @@ WHERE id = ?
 INSERT INTO deliveries (
     id, event_seq, kind, name, state, priority, max_attempts, key,
     due_at, created_at, message_id, replay_id, finalized_at, reason,
-    hold_kind, hold_group, hold_throttle, hold_silence
+    hold_kind, hold_group, hold_throttle, hold_silence, note
 )
-VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17)
+VALUES (?1, ?2, 'target', ?3, ?4, ?5, ?6, ?7, ?8, ?9, ?10, ?11, ?12, ?13, ?14, ?15, ?16, ?17,
+    ?18)
 
 -- name: insert_handler_delivery
 -- More work on an event, found while one of its deliveries ran. It waits for its key.

@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 from receiver.errors import StoreError
 from receiver.model import (
+    Acknowledgement,
     Attempt,
     Delivery,
     DeliveryId,
@@ -22,7 +23,7 @@ from receiver.model import (
     State,
     from_ms,
 )
-from receiver.store import silencing
+from receiver.store import acknowledging, silencing
 from receiver.store.base import (
     EVERY_REJECTION,
     DeliveryFilter,
@@ -236,6 +237,10 @@ class SqliteReads:
         """See `Store.message`."""
         rows = await self._rows("message", (message_id,))
         return message_from_row(rows[0]) if rows else None
+
+    async def acknowledgement(self, event_id: str) -> Acknowledgement | None:
+        """See `Store.acknowledgement`."""
+        return await self.read(lambda db: acknowledging.find(db, event_id))
 
     async def due_groups(self, *, now_ms: int, limit: int) -> list[HeldGroup]:
         """See `Store.due_groups`."""

@@ -19,10 +19,11 @@ import structlog
 
 from receiver.errors import StoreError, StoreLocked
 from receiver.holds import Hold
-from receiver.model import DeliveryId, EventId, NewDelivery, NewEvent, Silence
-from receiver.store import changes, holding, pruning, silencing
+from receiver.model import Acknowledgement, DeliveryId, EventId, NewDelivery, NewEvent, Silence
+from receiver.store import acknowledging, changes, holding, pruning, silencing
 from receiver.store.alive import LifeLock
 from receiver.store.base import (
+    Acknowledged,
     CancelHeld,
     Claims,
     FallBack,
@@ -390,6 +391,10 @@ class SqliteStore(SqliteReads):
         return await self.write(
             lambda db: db.execute(sql, (replay_id, before_ms, now_ms)).rowcount == 1
         )
+
+    async def acknowledge(self, new: Acknowledgement) -> Acknowledged | None:
+        """Keep who takes care of an event; see `Store.acknowledge`."""
+        return await self.write(lambda db: acknowledging.acknowledge(db, new))
 
     async def prune(self, *, events_before_ms: int, keys_before_ms: int, limit: int) -> int:
         """Delete what is too old; see `Store.prune`."""

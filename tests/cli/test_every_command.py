@@ -70,6 +70,10 @@ ROWS: dict[str, list[Row]] = {
     "deliveries show": [Row("{delivery}", "Reject")],
     "deliveries retry": [Row("{delivery}", "retried 1 delivery")],
     "deliveries discard": [Row("{other}", "discarded 1 delivery")],
+    "acknowledge": [
+        Row("{event} --by ann", "{event}: acknowledged, 0 escalations cancelled"),
+        Row("evt_0", "there is no event evt_0", 2),
+    ],
     "route": [
         Row("--type billing.credits_low", "routes: none in the settings"),
         Row("{event} --source claribi", "good.a"),

@@ -3,7 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from dataclasses import replace
-from datetime import time
+from datetime import UTC, datetime, time
 from zoneinfo import ZoneInfo
 
 import pytest
@@ -12,8 +12,16 @@ from dispatch_parts import RULES, TARGET, send
 from receiver.dispatch.ending import Ending
 from receiver.dispatch.releasing import Releaser
 from receiver.errors import StoreError
-from receiver.holds import Hold, NoiseOptions, NoiseRules
-from receiver.model import DeliveryId, Message, NewDelivery, Severity, State
+from receiver.holds import Escalation, Hold, NoiseOptions, NoiseRules
+from receiver.model import (
+    Acknowledgement,
+    DeliveryId,
+    EventId,
+    Message,
+    NewDelivery,
+    Severity,
+    State,
+)
 from receiver.notify.outbox import ChannelRules, Outbox
 from receiver.quiet import QuietHours
 from receiver.rate import Rate
@@ -132,23 +140,110 @@ async def test_a_silence_is_asked_at_staging_and_at_release(store: SqliteStore) 
     assert await states(store) == {"pending": 1}
 
 
+def escalating(*groups: str, after_ms: int = 1000) -> Message:
+    steps = tuple(Escalation(after_ms, ("ops",), group) for group in groups)
+    return replace(FAILED, escalations=steps)
+
+
 async def test_escalations_are_never_merged_and_can_be_cancelled_with_a_success(
     store: SqliteStore,
 ) -> None:
-    def escalate(_message: Message, event: object, now_ms: int) -> tuple[NewDelivery, ...]:
-        hold = Hold("escalation", "unless acknowledged", now_ms + 1000, "a")
-        return (NewDelivery("target", "ops/2-test", 3, hold=hold),)
-
-    box = outbox(escalations=escalate)
-    await say(store, box, FAILED)
-    await say(store, box, FAILED)
+    box = outbox()
+    await say(store, box, escalating("a"))
+    await say(store, box, escalating("b"))
     assert await states(store) == {"pending": 2, "held": 2}
     await release(store, box, EVENING + 1000)
     assert await states(store) == {"pending": 4}
-    await say(store, box, FAILED)
+    await say(store, box, escalating("a"))
     await say(store, outbox(), cancels=(CancelHeld("escalation", "a", "resolved"),))
     found = await store.deliveries(DeliveryFilter(states=[State.CANCELLED]), limit=9)
-    assert [(each.name, each.reason) for each in found] == [("ops/2-test", "resolved")]
+    assert [each.reason for each in found] == ["resolved"]
+
+
+async def test_of_an_incident_one_escalation_waits_for_each_target(store: SqliteStore) -> None:
+    box = outbox()
+    for _ in range(3):
+        await say(store, box, escalating("a/1", "a/2"))
+    assert await states(store) == {"pending": 3, "held": 2, "cancelled": 4}
+    await release(store, box, EVENING + 1000)
+    await say(store, box, escalating("a/1"))
+    assert await states(store) == {"pending": 6, "held": 1, "cancelled": 4}
+
+
+async def acknowledge(store: SqliteStore, event_id: EventId, author: str) -> Acknowledgement:
+    now = datetime.now(UTC)
+    new = Acknowledgement(event_id=event_id, at=now, author=author, how="command", comment="mine")
+    kept = await store.acknowledge(new)
+    assert kept is not None
+    assert kept.is_new == (kept.first.author == author)
+    return kept.first
+
+
+async def test_who_acknowledges_first_ends_the_escalations_of_the_incident(
+    store: SqliteStore,
+) -> None:
+    box = outbox()
+    ids = [(await say(store, box, escalating("a/1", "a/2")))[0] for _ in range(2)]
+    others = await say(store, box, escalating("b/1"))
+    later = await store.delivery(ids[1])
+    assert later is not None
+    first = await acknowledge(store, later.event_id, "ann")
+    assert (first.author, first.comment) == ("ann", "mine")
+    assert (await acknowledge(store, later.event_id, "bo")).author == "ann"
+    assert await store.acknowledgement(later.event_id) == first
+    (held,) = await store.deliveries(DeliveryFilter(states=[State.HELD]), limit=9)
+    assert held.id in others, "another incident"
+    reasons = [
+        each.reason
+        for each in await store.deliveries(DeliveryFilter(states=[State.CANCELLED]), limit=9)
+    ]
+    assert reasons.count("acknowledged by ann") == 2
+    await release(store, box, EVENING + 1000)
+    assert await store.acknowledgement("evt_none") is None
+
+
+async def test_what_is_acknowledged_escalates_no_more_when_it_is_said_again(
+    store: SqliteStore,
+) -> None:
+    """By a replay, or because the acknowledgement was faster than the routes."""
+    await send(store, "h.says")
+    (claim,) = await store.claim({"h.says": 1}, now_ms=10**13)
+    await acknowledge(store, claim.event.id, "ann")
+    staged = outbox().stage([escalating("a/1")], claim.event, EVENING)
+    told: asyncio.Future[BaseException | None] = asyncio.get_running_loop().create_future()
+    store.finish(Ending(claim, RULES).succeeded(messages=staged), told.set_result)
+    assert await told is None
+    (_, sent, escalation) = await store.deliveries_of(claim.event.id)
+    assert (sent.state, escalation.state) == (State.PENDING, State.CANCELLED)
+    assert escalation.reason == "acknowledged by ann"
+
+
+async def test_an_escalation_is_released_or_acknowledged_and_never_both(
+    store: SqliteStore,
+) -> None:
+    box = outbox()
+    for number in range(20):
+        (delivery_id, *_) = await say(store, box, escalating(f"{number}/1"))
+        delivery = await store.delivery(delivery_id)
+        assert delivery is not None
+        await asyncio.gather(
+            release(store, box, EVENING + 1000), acknowledge(store, delivery.event_id, "ann")
+        )
+        made = [
+            each for each in await store.deliveries_of(delivery.event_id) if each.kind == "target"
+        ]
+        escalation = made[1]
+        assert (escalation.state, escalation.reason) in [
+            (State.PENDING, None),
+            (State.CANCELLED, "acknowledged by ann"),
+        ]
+
+
+async def test_nobody_acknowledges_what_is_not_there(store: SqliteStore) -> None:
+    nothing = Acknowledgement(
+        event_id=EventId("evt_none"), at=datetime.now(UTC), author="ann", how="link"
+    )
+    assert await store.acknowledge(nothing) is None
 
 
 async def test_a_person_releases_or_discards_what_is_held(store: SqliteStore) -> None:

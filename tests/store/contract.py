@@ -818,7 +818,7 @@ class FallbackContract:
         dead = await claim_one(store, OPS.name)
         await finish(store, end(dead, State.DEAD))
         fallback = await claim_one(store, self.BACKUP.name)
-        assert (fallback.message, fallback.fallback_of) == (MESSAGE, OPS.name)
+        assert (fallback.message, fallback.note) == (MESSAGE, f"{OPS.name} did not take this")
         assert (fallback.event.id, fallback.max_attempts) == (event_id, 2)
         assert (await store.deliveries_of(event_id))[-1].fallback_of == dead.delivery_id
         assert told == [1]
@@ -845,7 +845,8 @@ class FallbackContract:
         await self.sent_to(store, OPS._replace(max_attempts=1))
         await claim_one(store, OPS.name)
         after = await survivor(store)
-        assert (await claim_one(after, self.BACKUP.name)).fallback_of == OPS.name
+        fallback = await claim_one(after, self.BACKUP.name)
+        assert fallback.note == f"{OPS.name} did not take this"
 
     async def test_what_is_no_message_has_none(self, store: Store) -> None:
         store.fall_back = lambda _name: [self.BACKUP]
