@@ -46,15 +46,9 @@ class Escalation(NamedTuple):
 
     after_ms: int
     channels: tuple[str, ...]
-    group: str
-    """What an acknowledgement, or a recovery, cancels at once; see `escalation_group`."""
-
-
-def escalation_group(incident: str, step: int) -> str:
-    """The hold group of an incident's step, counted from 1. Of one group and target one
-    escalation at a time waits; those of an incident that lasts do not pile up.
-    """
-    return f"{incident}/{step}"
+    incident: str
+    """What it is a part of, the hold's group: an acknowledgement, or a recovery, cancels all of it
+    at once, and while one event's escalation waits for a target, that of another waits not."""
 
 
 @dataclass(frozen=True, kw_only=True)

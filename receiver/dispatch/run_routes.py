@@ -12,7 +12,7 @@ from receiver.model import Message, NewDelivery, StagedMessage
 from receiver.notify.outbox import Outbox
 from receiver.notify.routes import RouteTable
 from receiver.notify.streaks import StreakTable
-from receiver.store.base import Claim, Finish, Store
+from receiver.store.base import CancelHeld, Claim, Finish, Store
 
 log = structlog.get_logger("receiver.routes")
 
@@ -54,6 +54,9 @@ class RoutesRunner:
                 *(_forward(forward) for forward in routed.forwards),
             ),
             values=told.values,
+            cancels=tuple(
+                CancelHeld("escalation", incident, "resolved") for incident in told.recovered
+            ),
         )
 
     async def _kept(self, claim: Claim) -> Mapping[str, str | None] | None:

@@ -112,7 +112,7 @@ class Outbox:
                 "escalation",
                 f"goes out if nobody acknowledges within {after}",
                 until_ms=now_ms + step.after_ms,
-                group=step.group,
+                group=step.incident,
             )
             made += [
                 new._replace(hold=hold, note=f"Not acknowledged for {after}")

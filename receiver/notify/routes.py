@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 from receiver.errors import ConfigError
-from receiver.holds import NO_OPTIONS, Escalation, NoiseOptions, escalation_group
+from receiver.holds import NO_OPTIONS, Escalation, NoiseOptions
 from receiver.model import Event, Message, Severity
 from receiver.notify.condition import Condition
-from receiver.notify.streaks import opening_types
+from receiver.notify.streaks import incident, opening_types
 from receiver.patterns import compile_patterns
 from receiver.templates.budget import MAX_CHARS
 from receiver.templates.library import Templates, render_inline
@@ -268,20 +268,11 @@ def _judge(route: _Route, event: Event, templates: Templates) -> Verdict:
     )
 
 
-def incident(route: RouteSettings, number: int, event: Event) -> str:
-    """What an event is a part of, for its route: of one incident one escalation waits."""
-    return f"{route.name or number}:{event.id}"
-
-
 def _escalations(route: _Route, event: Event) -> tuple[Escalation, ...]:
     part_of = incident(route.settings, route.number, event)
     return tuple(
-        Escalation(
-            int(step.after.total_seconds() * 1000),
-            tuple(step.notify),
-            escalation_group(part_of, number),
-        )
-        for number, step in enumerate(route.settings.escalate, 1)
+        Escalation(int(step.after.total_seconds() * 1000), tuple(step.notify), part_of)
+        for step in route.settings.escalate
     )
 
 

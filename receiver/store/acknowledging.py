@@ -37,12 +37,12 @@ def find(db: "sqlite3.Connection", event_id: str) -> Acknowledgement | None:
 
 
 def why_no_escalation(
-    db: "sqlite3.Connection", event_seq: int, target: str, group: str
+    db: "sqlite3.Connection", event_seq: int, target: str, incident: str
 ) -> str | None:
-    """Why a new escalation need not wait: somebody has the event, or one of its incident waits."""
+    """Why a new escalation need not wait: somebody has the event, or another one's waits."""
     row = db.execute(_Q["is_acknowledged"], (event_seq,)).fetchone()
     if row is not None:
         return f"acknowledged by {row[0]}"
-    if db.execute(_Q["waiting_escalation"], (group, target)).fetchone() is not None:
+    if db.execute(_Q["waiting_escalation"], (incident, target, event_seq)).fetchone() is not None:
         return "an earlier one of the same incident waits already"
     return None

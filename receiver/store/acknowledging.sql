@@ -38,4 +38,9 @@ RETURNING id
 -- name: waiting_escalation
 SELECT 1
 FROM deliveries
-WHERE state = 'held' AND hold_kind = 'escalation' AND hold_group = ?1 AND name = ?2
+WHERE
+    state = 'held'
+    AND hold_kind = 'escalation'
+    AND hold_group = ?1
+    AND name = ?2
+    AND event_seq <> ?3

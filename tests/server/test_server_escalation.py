@@ -70,3 +70,22 @@ def test_what_is_acknowledged_beside_a_server_goes_no_further(tmp_path: Path) ->
         ).fetchall()
     assert rows == [("cancelled", "acknowledged by ann")]
     assert titles(home, "oncall.jsonl") == []
+
+
+def test_a_recovery_ends_the_escalation_of_its_streak(tmp_path: Path) -> None:
+    settings = SETTINGS.format(after="1h") + ('resolve = "load.well"\nresolve_by = "data.name"\n')
+    home = write_home(tmp_path / "home", handlers="", settings=settings)
+    with serving(home) as serve:
+        post(serve, "Warehouse")
+        post(serve, "Shop")
+        settle(home, NOT_HELD)
+        assert serve.post(event_body("Warehouse", "load.well"))[0] == 202
+        settle(home, "SELECT count(*) = 0 FROM deliveries WHERE reason = 'resolved'")
+    with opened(home) as database:
+        rows = database.execute(
+            "SELECT state, reason FROM deliveries WHERE name LIKE 'oncall/%' ORDER BY id"
+        ).fetchall()
+    assert rows == [
+        ("cancelled", "resolved"),
+        ("held", "goes out if nobody acknowledges within 1h"),
+    ]
