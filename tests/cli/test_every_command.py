@@ -72,7 +72,7 @@ ROWS: dict[str, list[Row]] = {
     "deliveries discard": [Row("{other}", "discarded 1 delivery")],
     "acknowledge": [
         Row("{event} --by ann", "{event}: acknowledged, 0 escalations cancelled"),
-        Row("evt_0", "there is no event evt_0", 2),
+        Row("evt_none", "there is no event evt_none", 2),
     ],
     "route": [
         Row("--type billing.credits_low", "routes: none in the settings"),
