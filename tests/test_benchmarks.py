@@ -67,6 +67,21 @@ async def test_of_each_key_only_the_first_may_run(tmp_path: Path) -> None:
         await store.close()
 
 
+def test_routes_are_measured_and_each_bar_is_judged() -> None:
+    """Run small: what it measures is no matter here, that it still measures is."""
+    small = ("--rounds", "1", "--events", "20", "--routes", "10", "--channels", "3")
+    done = subprocess.run(
+        [sys.executable, "benchmarks/routes.py", *small],
+        cwd=Path(__file__).parents[1],
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.stderr == ""
+    assert sum(line.endswith(("  met", "  NOT MET")) for line in done.stdout.splitlines()) == 8
+    assert done.returncode == ("NOT MET" in done.stdout)
+
+
 def test_a_line_says_whether_its_bar_is_met() -> None:
     assert Line("a", 0.3, at_least=0.3).is_met
     assert not Line("a", 0.29, at_least=0.3).is_met

@@ -150,6 +150,7 @@ def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
     settings = verdict.settings
     return {
         "number": verdict.number,
+        "label": verdict.label,
         "name": settings.name,
         "continue": settings.goes_on,
         "match": settings.match,
@@ -173,7 +174,7 @@ def _print(document: dict[str, Any]) -> None:
         print_line("routes: none in the settings")
     for row in document["routes"]:
         when = f" when {row['when']}" if row["when"] else ""
-        label = row["name"] or row["number"]
+        label = row["label"]
         if not row["takes"]:
             print_line(f"route {label}: {row['match']}{when}: no, {row['why_not']}", "dim")
             continue

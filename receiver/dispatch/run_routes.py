@@ -1,5 +1,6 @@
 """Works out an event's routes, as one delivery among its handlers'."""
 
+import asyncio
 from collections.abc import Mapping
 from dataclasses import dataclass
 
@@ -15,6 +16,9 @@ from receiver.notify.streaks import StreakTable
 from receiver.store.base import CancelHeld, Claim, Finish, Store
 
 log = structlog.get_logger("receiver.routes")
+
+LARGE_BYTES = 65_536
+"""An event with a larger body is routed in a thread."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -33,7 +37,11 @@ class RoutesRunner:
         if (expired := ending.expired()) is not None:
             return expired
         try:
-            routed = self.table.route(claim.event)
+            if len(claim.event.body) > LARGE_BYTES:
+                # Between two conditions the loop has its turn; each by itself is bounded.
+                routed = await asyncio.to_thread(self.table.route, claim.event)
+            else:
+                routed = self.table.route(claim.event)
         except ValueError as error:
             # A signed body that was kept although it is no event has no values to route by.
             return ending.dead("PayloadError", str(error))

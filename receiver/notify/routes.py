@@ -7,6 +7,7 @@ for each route that said nothing come out.
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
@@ -14,6 +15,7 @@ from receiver.errors import ConfigError
 from receiver.holds import NO_OPTIONS, Escalation, NoiseOptions
 from receiver.model import Event, Message, Severity
 from receiver.notify.condition import Condition
+from receiver.notify.facts import Facts, Path, shortest
 from receiver.notify.streaks import incident, opening_types
 from receiver.patterns import compile_patterns
 from receiver.templates.budget import MAX_CHARS
@@ -100,6 +102,8 @@ class Verdict:
 
     number: int
     """Its place in the settings, counted from 1."""
+    label: str
+    """What people call it: its name, or else its number."""
     settings: RouteSettings
     refusal: str | None = None
     """Why it says nothing; None if it speaks."""
@@ -112,11 +116,6 @@ class Verdict:
     """What it says otherwise than it should, and why."""
 
     @property
-    def label(self) -> str:
-        """What people call the route: its name, or else its number."""
-        return self.settings.name or str(self.number)
-
-    @property
     def ends_list(self) -> bool:
         """Whether no later route is looked at: it has matched and does not continue."""
         return self.refusal is None and not self.settings.goes_on
@@ -125,6 +124,8 @@ class Verdict:
 @dataclass(frozen=True, kw_only=True)
 class _Route:
     number: int
+    label: str
+    """What people call it: its name, or else its number."""
     settings: RouteSettings
     fits: Any
     condition: Condition | None
@@ -132,6 +133,18 @@ class _Route:
     body: "Template | None"
     noise: NoiseOptions | None
     """How it wants its messages grouped and throttled; None goes by the channels' rules."""
+
+    def refusal(self, facts: Facts) -> str | None:
+        """Why it says nothing of an event that is of its types and its source."""
+        why = None if self.condition is None else self.condition.refusal_by(facts)
+        return None if why is None else f"`when` {why}"
+
+
+class _Candidates(NamedTuple):
+    """The routes for one source and type, and all that their conditions look at."""
+
+    routes: tuple[_Route, ...]
+    paths: frozenset[Path]
 
 
 def forward_name(number: int, route: RouteSettings) -> str:
@@ -167,10 +180,12 @@ class RouteTable:
         self._routes = tuple(
             _compile(number, each, self._templates) for number, each in enumerate(routes, 1)
         )
+        # Bounded, because event types come from outside.
+        self._candidates = lru_cache(maxsize=1024)(self._find_candidates)
 
     def matches(self, source: str, event_type: str) -> bool:
         """Whether any route is for this source and type, whatever its condition says."""
-        return any(_is_for(route, source, event_type) for route in self._routes)
+        return bool(self._candidates(source, event_type).routes)
 
     def route(self, event: Event) -> Routed:
         """The messages of an event, in the order of the routes."""
@@ -179,40 +194,52 @@ class RouteTable:
         failures: list[str] = []
         forwards: list[Message] = []
         spoke: list[int] = []
-        for route in self._routes:
-            if _is_for(route, event.source, event.type):
-                verdict = _judge(route, event, self._templates)
-                said = verdict.notes if verdict.refusal is None else (verdict.refusal,)
-                notes += [f"route {verdict.label}: {note}" for note in said]
-                failures += [f"route {verdict.label}: {note}" for note in verdict.notes]
-                messages += verdict.messages
-                if verdict.refusal is None:
-                    spoke.append(route.number)
-                if verdict.forward is not None:
-                    forwards.append(verdict.forward)
-                if verdict.ends_list:
-                    break
+        candidates = self._candidates(event.source, event.type)
+        facts = Facts(event, candidates.paths)
+        for route in candidates.routes:
+            refusal = route.refusal(facts)
+            if refusal is not None:
+                notes.append(f"route {route.label}: {refusal}")
+                continue
+            verdict = _speak(route, event, self._templates)
+            said = [f"route {route.label}: {note}" for note in verdict.notes]
+            notes += said
+            failures += said
+            messages += verdict.messages
+            spoke.append(route.number)
+            if verdict.forward is not None:
+                forwards.append(verdict.forward)
+            if verdict.ends_list:
+                break
         return Routed(tuple(messages), tuple(notes), tuple(failures), tuple(forwards), tuple(spoke))
 
     def explain(self, event: Event) -> tuple[Verdict, ...]:
         """What each route says of an event, or why it says nothing: `route`, rule by rule."""
         verdicts: list[Verdict] = []
         ended: str | None = None
+        facts = Facts(event, self._candidates(event.source, event.type).paths)
         for route in self._routes:
             passed_over = ended or _why_not_for(route, event)
-            if passed_over is None:
-                verdict = _judge(route, event, self._templates)
+            refusal = passed_over or route.refusal(facts)
+            if refusal is None:
+                verdict = _speak(route, event, self._templates)
                 if verdict.ends_list:
-                    ended = f"route {verdict.label} ended the list (continue = false)"
+                    ended = f"route {route.label} ended the list (continue = false)"
             else:
                 verdict = Verdict(
                     number=route.number,
+                    label=route.label,
                     settings=route.settings,
-                    refusal=passed_over,
-                    is_for_event=False,
+                    refusal=refusal,
+                    is_for_event=passed_over is None,
                 )
             verdicts.append(verdict)
         return tuple(verdicts)
+
+    def _find_candidates(self, source: str, event_type: str) -> _Candidates:
+        found = tuple(route for route in self._routes if _is_for(route, source, event_type))
+        paths = {path for route in found if route.condition for path in route.condition.paths}
+        return _Candidates(found, shortest(paths))
 
 
 def _compile(number: int, settings: RouteSettings, templates: Templates) -> _Route:
@@ -221,6 +248,7 @@ def _compile(number: int, settings: RouteSettings, templates: Templates) -> _Rou
     scope = f"route {settings.name or number} "
     return _Route(
         number=number,
+        label=settings.name or str(number),
         settings=settings,
         fits=opening_types(settings),
         condition=None if settings.when is None else Condition(settings.when),
@@ -246,11 +274,8 @@ def _why_not_for(route: _Route, event: Event) -> str | None:
     return None
 
 
-def _judge(route: _Route, event: Event, templates: Templates) -> Verdict:
-    """What a route says of an event that is of its types and its source."""
-    refusal = None if route.condition is None else route.condition.refusal(event)
-    if refusal is not None:
-        return Verdict(number=route.number, settings=route.settings, refusal=f"`when` {refusal}")
+def _speak(route: _Route, event: Event, templates: Templates) -> Verdict:
+    """What a route says of an event that it has not refused."""
     message, notes = _message(route, event, templates)
     forward, forward_note = _forward(route, event)
     messages = [
@@ -261,6 +286,7 @@ def _judge(route: _Route, event: Event, templates: Templates) -> Verdict:
         messages[0] = replace(messages[0], escalations=_escalations(route, event))
     return Verdict(
         number=route.number,
+        label=route.label,
         settings=route.settings,
         messages=tuple(messages),
         forward=forward,

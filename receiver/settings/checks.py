@@ -87,9 +87,9 @@ def cross_check(data: Mapping[str, Any]) -> Iterator[Problem]:
     routes = data.get("routes")
     if not isinstance(routes, list | tuple):
         routes = ()
+    yield from _check_route_names(routes)
     for index, route in enumerate(routes):
         if isinstance(route, Mapping):
-            yield from _check_route_name(index, routes)
             yield from _check_route(("routes", index), route, sources, channels)
     yield from _check_claribi(_table(data, "claribi"))
 
@@ -195,11 +195,15 @@ def _check_fallback(name: str, channels: Mapping[str, Any]) -> Iterator[Problem]
         way.append(following)
 
 
-def _check_route_name(index: int, routes: Sequence[Any]) -> Iterator[Problem]:
-    name = routes[index].get("name")
-    before = (each.get("name") for each in routes[:index] if isinstance(each, Mapping))
-    if isinstance(name, str) and name in before:
-        yield Problem(("routes", index, "name"), f'is the name of an earlier route: "{name}"')
+def _check_route_names(routes: Sequence[Any]) -> Iterator[Problem]:
+    known: set[str] = set()
+    for index, route in enumerate(routes):
+        name = route.get("name") if isinstance(route, Mapping) else None
+        if isinstance(name, str):
+            if name in known:
+                text = f'is the name of an earlier route: "{name}"'
+                yield Problem(("routes", index, "name"), text)
+            known.add(name)
 
 
 def _check_claribi(claribi: Mapping[str, Any]) -> Iterator[Problem]:
