@@ -51,7 +51,7 @@ def test_check_as_json(home: Path, clarihook: Clarihook) -> None:
     bad = clarihook("config", "check", "--json")
     assert (good.returncode, bad.returncode) == (0, 2)
     assert json.loads(good.stdout)["ok"] is True
-    assert len(json.loads(good.stdout)["warnings"]) == 3
+    assert len(json.loads(good.stdout)["warnings"]) == 4
     (problem,) = json.loads(bad.stdout)["problems"]
     assert problem.startswith("config/clarihook.toml:3: sources.claribi.secrets[0]: the environ")
     assert json.loads(bad.stdout)["ok"] is False
@@ -124,3 +124,125 @@ def test_show_as_json(home: Path, clarihook: Clarihook) -> None:
         "origin": "default",
     }
     assert settings["sources.claribi.rate"]["value"] is None
+
+
+FINDINGS = """\
+[sources.claribi]
+scheme = "claribi"
+secrets = ["env:HOOK_SECRET"]
+
+[channels.ops]
+urls = ["file://data/messages.jsonl"]
+
+[channels.spare]
+urls = ["file://data/spare.jsonl"]
+
+[[routes]]
+name = "all"
+match = "billing.*"
+notify = ["ops"]
+continue = false
+
+[[routes]]
+match = "billing.credits_low"
+when = "event.data.remainingg < 10"
+notify = ["ops"]
+
+[[routes]]
+match = "biling.*"
+notify = ["ops"]
+
+[[routes]]
+match = "report.generated"
+when = "event.data.name == 'x' && event.data.sise > 3"
+notify = ["ops"]
+
+[[routes]]
+match = "report.generated"
+when = "event.data.name == 'x' && event.data.sise > 3"
+notify = ["ops"]
+"""
+SPEAKS = """\
+from receiver import on
+
+WHERE = "opps"
+
+
+@on("report.generated")
+async def tell(event: dict, ctx) -> None:
+    ctx.notify(WHERE, title="a", body="b")
+"""
+
+
+@pytest.fixture
+def findings(home: Path) -> Path:
+    (home / "config/clarihook.toml").write_text(FINDINGS)
+    (home / "handlers").mkdir()
+    (home / "handlers" / "mine.py").write_text(SPEAKS)
+    return home
+
+
+def test_what_is_hardly_meant_is_a_warning_with_its_line(
+    findings: Path, clarihook: Clarihook
+) -> None:
+    result = clarihook("config", "check", env=ENV)
+    assert result.returncode == 0
+    file = "warning: config/clarihook.toml"
+    expected = [
+        f"{file}:17: routes[1]: is never reached: route all takes all that it would",
+        f"{file}:19: routes[1].when: no such event has event.data.remainingg; did you mean remain",
+        f'{file}:23: routes[2].match: fits no event type that is known; did you mean "billing.*"?',
+        f"{file}:28: routes[3].when: no such event has event.data.sise; known: credits_used",
+        f"{file}:31: routes[4]: is the same as route 4; remove one of them",
+        f"{file}:33: routes[4].when: no such event has event.data.sise; known: credits_used",
+        'mine.py:8 speaks to "opps", and there is no such channel; did you mean "ops"?',
+        f"{file}:8: channels.spare: no route and no handler speaks to it",
+    ]
+    lines = result.stderr.splitlines()
+    assert len(lines) == len(expected)
+    for line, text in zip(lines, expected, strict=True):
+        assert text in line
+    strict = clarihook("config", "check", "--strict", "--json", env=ENV)
+    assert strict.returncode == 2
+    assert len(json.loads(strict.stdout)["problems"]) == len(expected)
+    assert len(json.loads(strict.stdout)["warnings"]) == len(expected)
+
+
+def test_what_cannot_run_is_an_error_and_all_of_it_is_told(
+    findings: Path, clarihook: Clarihook
+) -> None:
+    (findings / "config/clarihook.toml").write_text(
+        FINDINGS.split("[[routes]]", maxsplit=1)[0]
+        + '[channels.many]\nurls = ["slack://T1JJ3T3L2/A1BRTD4JD/TIiajkdnlazkcOXrIdevi7FQ/#a/#b"]\n'
+        '[handlers]\ndisabled = ["mine.tel"]\n'
+        '[[routes]]\nforward = "https://example.com"\nforward_secret = "whsec_not/base64!!"\n'
+    )
+    result = clarihook("config", "check", env=ENV)
+    assert result.returncode == 2
+    for text in (
+        "config/clarihook.toml:12: channels.many, URL 1: ",
+        "config/clarihook.toml:14: handlers: disabled: there is no handler 'mine.tel'; did you",
+        "config/clarihook.toml:17: routes[0].forward_secret: secret 1 is not base64",
+    ):
+        assert text in result.stderr
+    (findings / "handlers" / "mine.py").write_text("import nothing_like_it\n")
+    assert "mine.py" in clarihook("config", "check", env=ENV).stderr
+
+
+def test_every_missing_variable_is_told_at_once(home: Path, clarihook: Clarihook) -> None:
+    (home / "config/clarihook.toml").write_text(
+        '[sources.a]\nscheme = "claribi"\nsecrets = ["env:ONE", "env:TWO"]\n'
+        '[channels.ops]\nurls = ["env:THREE"]\n'
+        '[[routes]]\nforward = "env:FOUR"\nforward_secret = "env:FIVE"\n'
+    )
+    said = clarihook("config", "check").stderr
+    for name in ("ONE", "TWO", "THREE", "FOUR", "FIVE"):
+        assert f"the environment variable {name} is not set" in said
+
+
+def test_a_condition_that_is_none_is_told_with_its_column(home: Path, clarihook: Clarihook) -> None:
+    (home / "config/clarihook.toml").write_text(
+        TEXT + '[[routes]]\nnotify = ["ops"]\nwhen = "event.data.a < && 3"\n'
+    )
+    said = clarihook("config", "check", env=ENV).stderr
+    assert "config/clarihook.toml:12: routes[0].when: is no CEL expression: column 16: " in said
