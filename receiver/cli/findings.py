@@ -32,6 +32,7 @@ def route_findings(settings: Settings) -> Iterator[Problem]:
 def channel_findings(settings: Settings, handlers: Sequence[Handler]) -> Iterator[Problem]:
     """Channels that nothing uses, as far as can be seen, and handlers' channels that are none."""
     used = {name for route in settings.routes for name in route.notify}
+    used |= {name for route in settings.routes for step in route.escalate for name in step.notify}
     used |= {each.fallback for each in settings.channels.values() if each.fallback is not None}
     named: list[str] = []
     is_sure = True

@@ -136,12 +136,15 @@ urls = ["file://data/messages.jsonl"]
 
 [channels.spare]
 urls = ["file://data/spare.jsonl"]
+[channels.later]
+urls = ["file://data/later.jsonl"]
 
 [[routes]]
 name = "all"
 match = "billing.*"
 notify = ["ops"]
 continue = false
+escalate = [{ after = "15m", notify = ["later"] }]
 
 [[routes]]
 match = "billing.credits_low"
@@ -189,12 +192,12 @@ def test_what_is_hardly_meant_is_a_warning_with_its_line(
     assert result.returncode == 0
     file = "warning: config/clarihook.toml"
     expected = [
-        f"{file}:17: routes[1]: is never reached: route all takes all that it would",
-        f"{file}:19: routes[1].when: no such event has event.data.remainingg; did you mean remain",
-        f'{file}:23: routes[2].match: fits no event type that is known; did you mean "billing.*"?',
-        f"{file}:28: routes[3].when: no such event has event.data.sise; known: credits_used",
-        f"{file}:31: routes[4]: is the same as route 4; remove one of them",
-        f"{file}:33: routes[4].when: no such event has event.data.sise; known: credits_used",
+        f"{file}:20: routes[1]: is never reached: route all takes all that it would",
+        f"{file}:22: routes[1].when: no such event has event.data.remainingg; did you mean remain",
+        f'{file}:26: routes[2].match: fits no event type that is known; did you mean "billing.*"?',
+        f"{file}:31: routes[3].when: no such event has event.data.sise; known: credits_used",
+        f"{file}:34: routes[4]: is the same as route 4; remove one of them",
+        f"{file}:36: routes[4].when: no such event has event.data.sise; known: credits_used",
         'mine.py:8 speaks to "opps", and there is no such channel; did you mean "ops"?',
         f"{file}:8: channels.spare: no route and no handler speaks to it",
     ]
@@ -220,9 +223,9 @@ def test_what_cannot_run_is_an_error_and_all_of_it_is_told(
     result = clarihook("config", "check", env=ENV)
     assert result.returncode == 2
     for text in (
-        "config/clarihook.toml:12: channels.many, URL 1: ",
-        "config/clarihook.toml:14: handlers: disabled: there is no handler 'mine.tel'; did you",
-        "config/clarihook.toml:17: routes[0].forward_secret: secret 1 is not base64",
+        "config/clarihook.toml:14: channels.many, URL 1: ",
+        "config/clarihook.toml:16: handlers: disabled: there is no handler 'mine.tel'; did you",
+        "config/clarihook.toml:19: routes[0].forward_secret: secret 1 is not base64",
     ):
         assert text in result.stderr
     (findings / "handlers" / "mine.py").write_text("import nothing_like_it\n")
