@@ -12,6 +12,8 @@ from starlette.responses import JSONResponse, Response
 from starlette.routing import Route
 from starlette.types import ASGIApp, Receive, Scope, Send
 
+from receiver.acknowledge_link import PATH
+from receiver.acknowledge_page import AcknowledgePage
 from receiver.connections import answer_at_once, body_at_once
 from receiver.engine import Engine, load_registry, open_store
 from receiver.ingress import PREFIX, Ingress
@@ -40,10 +42,12 @@ class Application:
         )
         self._hosts = _allowed_hosts(settings)
         engine.on_adopted = self._adopt
+        page = AcknowledgePage(engine.store, lambda: engine.links.key)
         self._others = Starlette(
             routes=[
                 Route("/health", self._health, methods=["GET"]),
                 Route("/", self._index, methods=["GET"]),
+                Route(PATH + "{token}", page.answer, methods=["GET", "POST"]),
             ],
             exception_handlers={HTTPException: _error, Exception: _bug},
             lifespan=self._lifespan,

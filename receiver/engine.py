@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import structlog
 from pydantic import SecretStr
 
+from receiver.acknowledge_link import AcknowledgeLinks
 from receiver.disk import watch_disk
 from receiver.dispatch import Dispatcher, Lane
 from receiver.dispatch.dead import tell_of_dead
@@ -101,8 +102,10 @@ class Engine:
         self._watchdog = Watchdog(registry.handlers)
         self.space = DiskSpace(store.path, min_free_bytes=settings.store.min_free_bytes)
         store.on_full = self.space.note_full
+        self.links = AcknowledgeLinks()
         self._process = Process(
             store=store,
+            links=self.links,
             threads=self._threads,
             watchdog=self._watchdog,
             abandon=self._abandon,
@@ -164,6 +167,7 @@ class Engine:
         """Open the store and begin to run deliveries."""
         self.space.make_way()
         await self.store.open()
+        self.links.key = await self.store.link_key()
         self._watches = [
             asyncio.create_task(watch_disk(self.store, self.space), name="disk"),
             asyncio.create_task(

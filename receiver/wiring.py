@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import TYPE_CHECKING, Any
 
+from receiver.acknowledge_link import AcknowledgeLinks
 from receiver.dispatch import Lane, forwarding
 from receiver.dispatch.circuit import CircuitRules
 from receiver.dispatch.ending import RetryRules
@@ -66,6 +67,7 @@ class Process:
     abandon: Abandon
     lane: Callable[[str], Lane | None]
     """The dispatcher's lane of that name."""
+    links: AcknowledgeLinks
     make_claribi: "Callable[[ClaribiSettings], AsyncClariBI]"
     current: "Callable[[], Wiring]"
     """The wiring that is in force."""
@@ -122,6 +124,9 @@ class Wiring:
             {name: channel_rules(channel) for name, channel in settings.channels.items()},
             silenced=silences.silenced,
             catch_up=silences.catch_up,
+            add_link=lambda message, event, now_ms: process.links.add(
+                message, event, settings.server.public_url, now_ms
+            ),
         )
         self.table = RouteTable(settings.routes, templates)
         self.streaks = StreakTable(settings.routes)

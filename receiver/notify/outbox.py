@@ -30,6 +30,9 @@ Silenced = Callable[[Message, Event, int], Hold | None]
 CatchUp = Callable[[], Awaitable[None]]
 """Learns which silences were added or ended since the last time."""
 
+AddLink = Callable[[Message, Event, int], Message]
+"""Adds the link that acknowledges the event, at that moment (ms)."""
+
 _SEVERITIES = tuple(Severity)
 _LONGEST_GROUP = 200
 
@@ -64,6 +67,10 @@ async def _knows_all() -> None:
     return None
 
 
+def _no_link(message: Message, _event: Event, _now_ms: int) -> Message:
+    return message
+
+
 class Outbox:
     """Stages messages. Made anew when the settings are; used from any thread."""
 
@@ -74,13 +81,15 @@ class Outbox:
         *,
         silenced: Silenced = _never,
         catch_up: CatchUp = _knows_all,
+        add_link: AddLink = _no_link,
     ) -> None:
         """`silenced` is asked first, when a message is staged and when it is released; `catch_up`
-        is to be awaited before either."""
+        is to be awaited before either. `add_link` is for messages that escalate."""
         self._target_deliveries = target_deliveries
         self._channels = channels
         self._silenced = silenced
         self.catch_up = catch_up
+        self._add_link = add_link
 
     def stage(
         self, messages: Sequence[Message], event: Event, now_ms: int | None = None
@@ -98,6 +107,8 @@ class Outbox:
             body=storable(message.body),
             bodies={format_: storable(body) for format_, body in message.bodies.items()},
         )
+        if message.escalations:
+            message = self._add_link(message, event, now_ms)
         deliveries = tuple(
             new._replace(hold=self.hold(message, event, new.name, now_ms))
             for new in self._target_deliveries(message.channel)

@@ -44,3 +44,13 @@ WHERE
     AND hold_group = ?1
     AND name = ?2
     AND event_seq <> ?3
+
+-- name: insert_key
+INSERT INTO keys (name, value)
+VALUES ('links', ?)
+ON CONFLICT (name) DO NOTHING
+
+-- name: key
+SELECT value
+FROM keys
+WHERE name = 'links'

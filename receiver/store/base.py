@@ -471,6 +471,9 @@ class Store(Protocol):
         None if there is no such event (any more).
         """
 
+    async def link_key(self) -> bytes:
+        """32 random bytes, made once: they sign the links in messages. A secret."""
+
     async def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Who takes care of an event, if anybody has said so."""
 

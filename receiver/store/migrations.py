@@ -469,3 +469,9 @@ CREATE TABLE acknowledgements (
 );
 """,
     )
+
+
+@migrations(name="0013_keys")
+def _0013(db: Database) -> None:
+    # Secrets that the deployment makes for itself.
+    _run(db, "CREATE TABLE keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;")

@@ -392,6 +392,10 @@ class SqliteStore(SqliteReads):
             lambda db: db.execute(sql, (replay_id, before_ms, now_ms)).rowcount == 1
         )
 
+    async def link_key(self) -> bytes:
+        """The key of the links; see `Store.link_key`."""
+        return await self.write(acknowledging.link_key)
+
     async def acknowledge(self, new: Acknowledgement) -> Acknowledged | None:
         """Keep who takes care of an event; see `Store.acknowledge`."""
         return await self.write(lambda db: acknowledging.acknowledge(db, new))
