@@ -1,5 +1,6 @@
 """The ASGI application: routes and lifespan, nothing else."""
 
+import os
 import re
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -81,6 +82,7 @@ class Application:
         await self.engine.start()
         log.info(
             "server.ready",
+            pid=os.getpid(),
             sqlite=".".join(map(str, SQLITE_VERSION)),
             handlers=len(self.engine.registry.handlers),
         )

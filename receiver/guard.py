@@ -119,8 +119,8 @@ def shown(url: str) -> str:
     return f"{scheme}{separator}***@{host}{slash}{path}" if has_user else url
 
 
-async def check_url(option: str, url: str, *, allow_private: bool) -> None:
-    """Raises UsageError for what is no HTTP address, no host, or private and not meant to be."""
+def check_form(option: str, url: str) -> tuple[str, int]:
+    """Host and port of an HTTP address. Raises UsageError for what is none."""
     import httpx2  # noqa: PLC0415 - slow
 
     try:
@@ -132,7 +132,12 @@ async def check_url(option: str, url: str, *, allow_private: bool) -> None:
     port = 80 if parsed.port is None else parsed.port
     if not 0 < port < 65_536:
         raise UsageError(f"{option} {shown(url)}: there is no port {port}")
-    host = parsed.raw_host.decode("ascii")
+    return parsed.raw_host.decode("ascii"), port
+
+
+async def check_url(option: str, url: str, *, allow_private: bool) -> None:
+    """Raises UsageError for what is no HTTP address, no host, or private and not meant to be."""
+    host, port = check_form(option, url)
     try:
         await look_up(host, port, typed(allow_private=allow_private))
     except Refused as error:

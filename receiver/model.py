@@ -145,6 +145,8 @@ class NewEvent(NamedTuple):
     secret_index: int | None
     dedupe_key: bytes
     """32 bytes (SHA-256); unique per source for as long as the store keeps it."""
+    duplicates: int = 0
+    """How many more times it had come already: not 0 for one that another store had."""
 
 
 class NewDelivery(NamedTuple):

@@ -71,6 +71,10 @@ class CommandTable(TyperGroup):
         return name, load_command(name) if name in COMMANDS else command, rest
 
 
+_MEMORY_HINT = (
+    "a server needs about 500 MiB of addresses: raise the limit (`ulimit -v`, `prlimit --as`, "
+    "LimitAS=, the container's) and see whether the machine has it"
+)
 _OF_THE_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EROFS, errno.EIO}
 
 
@@ -178,12 +182,23 @@ def main() -> None:
     except KeyboardInterrupt:
         sys.exit(130)
     except Exception as error:
+        if _is_of_the_memory(error):
+            _end(f"there is not enough memory for this ({error or 'MemoryError'})\n{_MEMORY_HINT}", 1)
         if os.environ.get("CLARIHOOK_DEBUG") == "1":
             traceback.print_exc()
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:
             _end(f"what this writes can't be written: {error.strerror}", 1)
         hint = "this is a bug in clarihook; CLARIHOOK_DEBUG=1 shows where it happened"
         _end(f"{type(error).__name__}: {error}\n{hint}", 1)
+
+
+def _is_of_the_memory(error: Exception) -> bool:
+    """Whether the machine had no room: for an object, a thread's stack, or a library."""
+    if isinstance(error, MemoryError) or "start new thread" in str(error):
+        return True
+    if isinstance(error, ImportError) and "failed to map segment" in str(error):
+        return True
+    return isinstance(error, OSError) and error.errno == errno.ENOMEM
 
 
 def _end(error: Exception | str, status: int) -> None:

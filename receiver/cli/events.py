@@ -86,9 +86,9 @@ def show(
 
     Example: clarihook events show evt_01980d06a800 --raw | sha256sum
     """
-    event, acknowledged, stories = asyncio.run(
-        _show(load_settings(home, needs_secrets=False), event_id)
-    )
+    settings = load_settings(home, needs_secrets=False)
+    event, acknowledged, stories = asyncio.run(_show(settings, event_id))
+    scheme = _scheme_of(settings, event)
     if raw:
         sys.stdout.buffer.write(event.body)
         sys.stdout.buffer.flush()
@@ -96,12 +96,13 @@ def show(
         print_json(
             {
                 **event_record(event),
+                "scheme": scheme,
                 "acknowledged": acknowledged and acknowledgement_record(acknowledged),
                 "deliveries": [story.record() for story in stories],
             }
         )
     else:
-        _print_event(event, acknowledged)
+        _print_event(event, scheme, acknowledged)
         print_line()
         print_stories("deliveries" if stories else "no deliveries: no handler matched", stories)
 
@@ -133,9 +134,18 @@ def _who(acknowledged: Acknowledgement) -> str:
     return f"{shown(acknowledged.at)} by {acknowledged.author} ({acknowledged.how}){comment}"
 
 
-def _print_event(event: Event, acknowledged: Acknowledgement | None) -> None:
+def _scheme_of(settings: Settings, event: Event) -> str | None:
+    """The signature scheme of its source, as the settings have it now; None if they have none."""
+    source = settings.sources.get(event.source)
+    return None if source is None else source.scheme
+
+
+def _print_event(event: Event, scheme: str | None, acknowledged: Acknowledgement | None) -> None:
     print_line(event.id, "bold")
-    proof = "unsigned" if event.secret_index is None else f"secret {event.secret_index}"
+    proof = "nobody: it came unsigned"
+    if event.secret_index is not None:
+        by = "its source is not in the settings" if scheme is None else f"scheme {scheme}"
+        proof = f"secret {event.secret_index}, {by}"
     if is_internal(event.source, event.type):
         proof = "nobody: clarihook itself raised it"
     facts = {

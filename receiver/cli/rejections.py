@@ -125,6 +125,8 @@ def replay(
         raise UsageError(_no_such(missing[0]))
     if not ids:
         found = [each for each in found if each.event_id is None]
+        if not found:
+            warn_of_mistyped(settings, EventFilter(sources=source or ()))
         if len(found) > 1 and not (yes or dry_run):
             confirm(f"try to accept {len(found)} requests")
     results = asyncio.run(_replay(settings, found[::-1], dry_run=dry_run))  # the oldest first

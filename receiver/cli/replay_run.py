@@ -342,5 +342,7 @@ def _checked_condition(text: str) -> str:
 
 
 async def _full_ids(settings: Settings, texts: list[str]) -> tuple[str, ...]:
+    """The ids that the texts mean, each once, however often and in whatever way it is written."""
     async with opened(settings, "reader") as store:
-        return tuple([(await find_event(store, text)).id for text in dict.fromkeys(texts)])
+        found = [(await find_event(store, text)).id for text in texts]
+    return tuple(dict.fromkeys(found))

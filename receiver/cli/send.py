@@ -17,6 +17,7 @@ from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_warning
 from receiver.cli.times import duration
 from receiver.errors import UsageError
+from receiver.guard import check_form
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
 from receiver.signatures import PRESETS, Scheme, SchemeSpec, build_scheme
@@ -109,6 +110,8 @@ def send(
         raise UsageError(f"--scheme {scheme} signs with --secret; give that too, or --source NAME")
     extra = json_object("--data", data) if data is not None else {}
     _warn_of_mistyped(event_type)
+    if url is not None:
+        check_form("--url", url)
     settings = load_settings(home)
     sender = (
         _elsewhere(settings, url, scheme or "claribi", secret)

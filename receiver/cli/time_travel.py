@@ -82,11 +82,23 @@ def time_travel(
 
     tally = asyncio.run(_travel(settings, selection, handler, network, show))
     if not tally.events:
-        raise UsageError(f"there is nothing to compare: {selection.words()}: no such event")
+        raise UsageError(f"there is nothing to compare: {_why_none(selection, handler, tally)}")
     if as_json:
         print_json({**tally.record(), "selection": selection.words(), "differences": differences})
     else:
         print_summary(tally.record(), selection.handler or "")
+
+
+def _why_none(selection: Selection, handler: Handler | None, tally: "Tally") -> str:
+    if not tally.not_for_it:
+        return f"{selection.words()}: no such event"
+    number = "1 event is" if tally.not_for_it == 1 else f"{tally.not_for_it} events are"
+    if handler is None:
+        return f"{number} selected, and no route is for such a type and source"
+    return (
+        f"{number} selected, of another type than {handler.name} is for: "
+        f"{' or '.join(handler.patterns)}"
+    )
 
 
 @dataclass(kw_only=True)

@@ -50,6 +50,7 @@ class _Exported(BaseModel):
     message_id: str | None
     secret_index: Annotated[int, Field(ge=0, lt=2**31)] | None
     headers: list[tuple[_HeaderText, _HeaderText]]
+    duplicates: Annotated[int, Field(ge=0, lt=2**63)] = 0
 
 
 def export(
@@ -185,6 +186,7 @@ def _read(file: BinaryIO) -> Iterator[Mapping[str, Any]]:
             fields["body"] = _body(fields)
             fields["received_ms"] = to_ms(event.received_at)
             fields["headers"] = format_headers(event.headers)
+            fields["duplicates"] = event.duplicates
             _check_id(event.id, fields["received_ms"])
         except (ValueError, KeyError) as error:
             raise UsageError(f"line {number} is no exported event: {_fault(error)}") from None
@@ -262,6 +264,7 @@ def _new_event(fields: Mapping[str, Any], sources: Mapping[str, Any]) -> NewEven
         fields["message_id"],
         fields["secret_index"],
         _dedupe_key(fields, sources.get(fields["source"])),
+        fields["duplicates"],
     )
 
 

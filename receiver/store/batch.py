@@ -73,7 +73,8 @@ class BatchWriter:
         self._checkpoint_at = time.monotonic() + CHECKPOINT_SECONDS
         self.busy_seconds = BUSY_TIMEOUT_SECONDS
         """How long a batch waits while another process writes."""
-        for name in ("batch_view", "batch_event", "batch_delivery", "batch_turn", "batch_success"):
+        for name in ("batch_view", "batch_event", "batch_seen", "batch_delivery", "batch_turn",
+                     "batch_success"):  # fmt: skip
             connection.execute(queries[name])
 
     def apply(self, batch: Sequence[Operation]) -> None:
@@ -169,10 +170,10 @@ class BatchWriter:
         for start in range(0, len(rows), ROWS_PER_STATEMENT):
             self._insert(rows[start : start + ROWS_PER_STATEMENT])
         expected = len(rows) + len(records) + len(successes)
-        has_turns = any(operation.has_turns for operation in records)
-        if has_turns or self._db.total_changes - changes != expected:
+        has_more = any(operation.has_more for operation in records)
+        if has_more or self._db.total_changes - changes != expected:
             # An event and a success change two rows each; something was not new, or not ours.
-            # A turn of a key may change none, or two, which would hide that.
+            # A turn of a key may change none, or two, which would hide that; so may a count.
             self._find_duplicates(records)
             self._find_lost(successes)
         self._dead_events.begin()
@@ -248,7 +249,7 @@ class BatchWriter:
 
     def _refusal(self, error: BaseException) -> str | None:
         """What to answer when the fault is the machine's, not the operation's."""
-        name = _errorname(error)
+        name = "SQLITE_NOMEM" if isinstance(error, MemoryError) else _errorname(error)
         outage = next((_OUTAGES[each] for each in _OUTAGES if name.startswith(each)), None)
         if outage is None and name.startswith(_FATAL):
             self._fail(error)

@@ -91,7 +91,11 @@ def check_readable(path: Path) -> None:
         connection = connect_reader(path)
         try:
             db = Database(connection, execute_plugins=False)
-            _refuse_newer(path, db)
+            if not _refuse_others(path, db):
+                raise StoreError(
+                    f"{path}: nothing is stored here yet. Start `clarihook serve` once, or check "
+                    "--home and store.url."
+                )
             if migrations.pending(db):
                 raise StoreError(
                     f"{path}: written by an older clarihook. `clarihook db migrate` brings it up "
@@ -113,7 +117,7 @@ class Steps(NamedTuple):
 def migration_steps(path: Path) -> Steps:
     """Which migrations a database has and which it needs; none applied if there is no file.
 
-    Raises SchemaTooNew, or StoreError with the remedy.
+    Raises SchemaTooNew, or StoreError with the remedy, also for another program's database.
     """
     if not path.exists():
         return Steps([], sorted(_names_of_ours()))
@@ -121,9 +125,8 @@ def migration_steps(path: Path) -> Steps:
         connection = connect_reader(path)
         try:
             db = Database(connection, execute_plugins=False)
-            _refuse_newer(path, db)
             return Steps(
-                [migration.name for migration in migrations.applied(db)],
+                _refuse_others(path, db),
                 [migration.name for migration in migrations.pending(db)],
             )
         finally:
@@ -160,7 +163,7 @@ def _connect(database: str, *, uri: bool = False) -> "sqlite3.Connection":
 
 def _migrate(path: Path, connection: "sqlite3.Connection", *, may_migrate: bool) -> None:
     db = Database(connection, execute_plugins=False)
-    _refuse_newer(path, db)
+    _refuse_others(path, db)
     if not migrations.pending(db):
         return
     if not may_migrate:
@@ -171,14 +174,24 @@ def _migrate(path: Path, connection: "sqlite3.Connection", *, may_migrate: bool)
     migrations.apply(db)
 
 
-def _refuse_newer(path: Path, db: Database) -> None:
-    applied = {migration.name for migration in migrations.applied(db)}
-    newer = sorted(applied - _names_of_ours())
+def _refuse_others(path: Path, db: Database) -> list[str]:
+    """The migrations that the database has; none if it is empty.
+
+    Raises SchemaTooNew, or StoreError for a database of another program: it is not ours to change.
+    """
+    applied = [migration.name for migration in migrations.applied(db)]
+    if not applied and db.table_names():
+        raise StoreError(
+            f"{path}: this SQLite database is another program's, not clarihook's (it has a table "
+            f"{db.table_names()[0]!r}). Check store.url."
+        )
+    newer = sorted(set(applied) - _names_of_ours())
     if newer:
         raise SchemaTooNew(
             f"{path}: written by a newer clarihook (it has {newer[-1]}, which this version does "
             "not know). Install that version or a later one."
         )
+    return applied
 
 
 def _names_of_ours() -> set[str]:

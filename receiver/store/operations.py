@@ -31,6 +31,9 @@ def rows_of(
          -1 if event.secret_index is None else event.secret_index,
          bytearray(event.dedupe_key))
     ]  # fmt: skip
+    if event.duplicates:
+        rows.append(("seen", 0, event.id, event.source, event.duplicates, 0, 0, 0, 0, 0,
+                     bytearray(event.dedupe_key)))  # fmt: skip
     attempts, started = (1, now) if claimed_by else (0, 0)
     ids: list[DeliveryId] = []
     for new in deliveries:
@@ -68,7 +71,7 @@ class Awaited:
 class RecordOperation(Awaited):
     """Record one event and its deliveries; the result is a `Recorded`."""
 
-    __slots__ = ("committed", "event", "fresh", "has_turns", "rows")
+    __slots__ = ("committed", "event", "fresh", "has_more", "rows")
 
     def __init__(
         self,
@@ -81,8 +84,9 @@ class RecordOperation(Awaited):
         super().__init__(future)
         self.event = event
         self.rows = rows
-        self.has_turns = len(rows) > 1 + len(result.delivery_ids)
-        """Whether it has more rows than its event and its deliveries: turns of their keys."""
+        self.has_more = len(rows) > 1 + len(result.delivery_ids)
+        """Whether it has more rows than its event and its deliveries: turns of their keys, or how
+        often it was seen."""
         self.fresh = result
         """What the caller gets, unless the event turns out to be a duplicate."""
         self.result = result

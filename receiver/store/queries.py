@@ -4,7 +4,8 @@ import re
 from functools import lru_cache
 from importlib import resources
 
-_NAME = re.compile(r"^-- name: (\w+)$", re.MULTILINE)
+_NAME = re.compile(r"^-- (name|fragment): (\w+)$", re.MULTILINE)
+_INCLUDE = re.compile(r"^-- include: (\w+)$", re.MULTILINE)
 _ROW = re.compile(r"VALUES (\([?, ]+\))")
 
 
@@ -14,13 +15,24 @@ class Queries:
     >>> queries = Queries("-- name: add\\nINSERT INTO t (a, b)\\nVALUES (?, ?)\\n")
     >>> queries.rows("add", 2).splitlines()[-1]
     'VALUES (?, ?), (?, ?)'
+
+    What several statements have in common is a fragment before them:
+
+    >>> text = "-- fragment: big\\nWHERE a > 9\\n-- name: n\\nSELECT a FROM t\\n-- include: big\\n"
+    >>> Queries(text)["n"].splitlines()
+    ['SELECT a FROM t', 'WHERE a > 9']
     """
 
     def __init__(self, text: str) -> None:
         parts = _NAME.split(text)
-        self._sql = {
-            name: _strip_comments(body) for name, body in zip(parts[1::2], parts[2::2], strict=True)
-        }
+        fragments: dict[str, str] = {}
+        self._sql: dict[str, str] = {}
+        for kind, name, body in zip(parts[1::3], parts[2::3], parts[3::3], strict=True):
+            if kind == "fragment":
+                fragments[name] = body
+            else:
+                whole = _INCLUDE.sub(lambda found: fragments[found[1]], body)
+                self._sql[name] = _strip_comments(whole)
         # A fresh string per call would miss sqlite3's statement cache, which looks up by text.
         self.rows = lru_cache(maxsize=2048)(self._rows)
 

@@ -29,6 +29,17 @@ BEGIN
     WHERE (SELECT event_id FROM dedupe_keys WHERE source = new.b AND key = new.i) = new.a;
 END
 
+-- name: batch_seen
+-- How often an event of the same batch had come before, if that was new.
+CREATE TEMP TRIGGER batch_seen
+INSTEAD OF INSERT ON batch
+WHEN new.op = 'seen'
+BEGIN
+    UPDATE dedupe_keys
+    SET duplicates = new.c
+    WHERE source = new.b AND key = new.i AND event_id = new.a;
+END
+
 -- name: batch_delivery
 -- A delivery of an event of the same batch, if that was new. It waits for its key while an
 -- earlier one of the same name and key is unfinished. One whose retries step aside ('aside')

@@ -2,150 +2,12 @@
 -- condition out. An event's id begins with its time of arrival, so ranges of time are ranges
 -- of ids, and need no index of their own.
 
--- name: event
-SELECT
-    events.seq,
-    events.id,
-    events.source,
-    events.type,
-    events.received_at,
-    events.body,
-    events.headers,
-    events.message_id,
-    events.secret_index,
-    coalesce(dedupe_keys.duplicates, 0)
-FROM events
-LEFT JOIN dedupe_keys
-    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
-WHERE events.id = ?
-
--- name: events_newest
-SELECT
-    events.seq,
-    events.id,
-    events.source,
-    events.type,
-    events.received_at,
-    events.body,
-    events.headers,
-    events.message_id,
-    events.secret_index,
-    coalesce(dedupe_keys.duplicates, 0)
-FROM events
-LEFT JOIN dedupe_keys
-    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+-- fragment: event_filter
+-- What an EventFilter says.
 WHERE
     events.id > :after
     AND events.id < :before
     AND (:ids IS NULL OR events.id IN (SELECT value FROM json_each(:ids)))
-    AND (:with_own OR events.source <> 'clarihook')
-    AND (:types IS NULL OR EXISTS (
-        SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
-    ))
-    AND (:sources IS NULL OR EXISTS (
-        SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
-    ))
-    AND (
-        (:states IS NULL AND :message_states IS NULL)
-        OR (:states IS NOT NULL AND EXISTS (
-            SELECT 1
-            FROM deliveries AS latest
-            WHERE
-                latest.event_seq = events.seq
-                AND latest.kind = 'handler'
-                AND latest.state IN (SELECT value FROM json_each(:states))
-                AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
-                AND NOT EXISTS (
-                    SELECT 1
-                    FROM deliveries AS later
-                    WHERE
-                        later.event_seq = latest.event_seq
-                        AND later.name = latest.name
-                        AND later.id > latest.id
-                )
-        ))
-        OR (:message_states IS NOT NULL AND EXISTS (
-            SELECT 1
-            FROM v_messages
-            WHERE
-                v_messages.event_seq = events.seq
-                AND v_messages.state IN (SELECT value FROM json_each(:message_states))
-                AND (:channel IS NULL OR v_messages.channel = :channel)
-                AND (:names IS NULL OR v_messages.handler IN (
-                    SELECT value FROM json_each(:names)
-                ))
-        ))
-    )
-ORDER BY events.id DESC
-LIMIT :limit
-
--- name: events_oldest
-SELECT
-    events.seq,
-    events.id,
-    events.source,
-    events.type,
-    events.received_at,
-    events.body,
-    events.headers,
-    events.message_id,
-    events.secret_index,
-    coalesce(dedupe_keys.duplicates, 0)
-FROM events
-LEFT JOIN dedupe_keys
-    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
-WHERE
-    events.id > :after
-    AND events.id < :before
-    AND (:ids IS NULL OR events.id IN (SELECT value FROM json_each(:ids)))
-    AND (:with_own OR events.source <> 'clarihook')
-    AND (:types IS NULL OR EXISTS (
-        SELECT 1 FROM json_each(:types) WHERE events.type GLOB value
-    ))
-    AND (:sources IS NULL OR EXISTS (
-        SELECT 1 FROM json_each(:sources) WHERE events.source GLOB value
-    ))
-    AND (
-        (:states IS NULL AND :message_states IS NULL)
-        OR (:states IS NOT NULL AND EXISTS (
-            SELECT 1
-            FROM deliveries AS latest
-            WHERE
-                latest.event_seq = events.seq
-                AND latest.kind = 'handler'
-                AND latest.state IN (SELECT value FROM json_each(:states))
-                AND (:names IS NULL OR latest.name IN (SELECT value FROM json_each(:names)))
-                AND NOT EXISTS (
-                    SELECT 1
-                    FROM deliveries AS later
-                    WHERE
-                        later.event_seq = latest.event_seq
-                        AND later.name = latest.name
-                        AND later.id > latest.id
-                )
-        ))
-        OR (:message_states IS NOT NULL AND EXISTS (
-            SELECT 1
-            FROM v_messages
-            WHERE
-                v_messages.event_seq = events.seq
-                AND v_messages.state IN (SELECT value FROM json_each(:message_states))
-                AND (:channel IS NULL OR v_messages.channel = :channel)
-                AND (:names IS NULL OR v_messages.handler IN (
-                    SELECT value FROM json_each(:names)
-                ))
-        ))
-    )
-ORDER BY events.id ASC
-LIMIT :limit
-
--- name: count_events
-SELECT count(*)
-FROM events
-WHERE
-    id > :after
-    AND id < :before
-    AND (:ids IS NULL OR id IN (SELECT value FROM json_each(:ids)))
     AND (:with_own OR events.source <> 'clarihook')
     -- Named whole: json_each has columns `id` and `type` of its own.
     AND (:types IS NULL OR EXISTS (
@@ -185,6 +47,66 @@ WHERE
                 ))
         ))
     )
+
+-- name: event
+SELECT
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    coalesce(dedupe_keys.duplicates, 0)
+FROM events
+LEFT JOIN dedupe_keys
+    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+WHERE events.id = ?
+
+-- name: events_newest
+SELECT
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    coalesce(dedupe_keys.duplicates, 0)
+FROM events
+LEFT JOIN dedupe_keys
+    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+-- include: event_filter
+ORDER BY events.id DESC
+LIMIT :limit
+
+-- name: events_oldest
+SELECT
+    events.seq,
+    events.id,
+    events.source,
+    events.type,
+    events.received_at,
+    events.body,
+    events.headers,
+    events.message_id,
+    events.secret_index,
+    coalesce(dedupe_keys.duplicates, 0)
+FROM events
+LEFT JOIN dedupe_keys
+    ON dedupe_keys.source = events.source AND dedupe_keys.key = events.dedupe_key
+-- include: event_filter
+ORDER BY events.id ASC
+LIMIT :limit
+
+-- name: count_events
+SELECT count(*)
+FROM events
+-- include: event_filter
 
 -- name: states_of_events
 SELECT events.id, deliveries.state, count(*)
