@@ -21,6 +21,9 @@ from receiver.printable import printable
 LogFormat = Literal["auto", "json", "console"]
 Redact = Callable[[str], str]
 
+IN_A_RESULT = "is_in_a_result"
+"""The attribute of a library's log record whose text is told by a line of ours: not said twice."""
+
 MAX_TEXT_CHARS = 16_384
 """A longer text in a log line is cut."""
 
@@ -71,6 +74,7 @@ def configure_logging(
             ],
         )
     )
+    handler.addFilter(lambda record: not hasattr(record, IN_A_RESULT))
     _take_over_logging(handler, _number(level))
 
 

@@ -183,7 +183,8 @@ def main() -> None:
         sys.exit(130)
     except Exception as error:
         if _is_of_the_memory(error):
-            _end(f"there is not enough memory for this ({error or 'MemoryError'})\n{_MEMORY_HINT}", 1)
+            what = str(error) or "MemoryError"
+            _end(f"there is not enough memory for this ({what})\n{_MEMORY_HINT}", 1)
         if os.environ.get("CLARIHOOK_DEBUG") == "1":
             traceback.print_exc()
         if isinstance(error, OSError) and error.errno in _OF_THE_DISK:

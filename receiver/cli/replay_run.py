@@ -10,6 +10,7 @@ import typer
 
 from receiver.cli.deployment import check_known, find_event, find_handler, opened
 from receiver.cli.options import HERE, HomeOption, JsonOption
+from receiver.cli.selecting import checked_condition
 from receiver.cli.times import TIME_FORMS, span_ms
 from receiver.errors import UsageError
 from receiver.model import State
@@ -231,7 +232,7 @@ def run(
         sources=tuple(source or ()),
         since_ms=since_ms,
         until_ms=until_ms,
-        where=None if where is None else _checked_condition(where),
+        where=None if where is None else checked_condition(where),
         states=tuple(state or ()),
         handler=handler,
         channel=channel,
@@ -330,15 +331,6 @@ def registry_of(settings: Settings, handler: str | None) -> "Registry":
     if handler is not None and handler != routes.NAME:
         find_handler(registry, handler)
     return registry
-
-
-def _checked_condition(text: str) -> str:
-    from receiver.settings.checks import parse_cel  # noqa: PLC0415
-
-    try:
-        return parse_cel(text)
-    except ValueError as error:
-        raise UsageError(f"--where {text!r}: {error}") from None
 
 
 async def _full_ids(settings: Settings, texts: list[str]) -> tuple[str, ...]:

@@ -7,6 +7,7 @@ import typer
 from receiver.cli.completing import event_types, sources
 from receiver.cli.output import print_warning
 from receiver.cli.times import span_ms
+from receiver.errors import UsageError
 from receiver.settings import Settings
 from receiver.settings.problems import name_hint
 from receiver.store.base import EventFilter
@@ -24,6 +25,24 @@ SourceOption = Annotated[
     list[str] | None,
     typer.Option("--source", metavar="PATTERN", help="From this source.", autocompletion=sources),
 ]
+
+WhereOption = Annotated[
+    str | None,
+    typer.Option(
+        metavar="CEL",
+        help="That fit a condition on event, source and received_at, as a route's `when`.",
+    ),
+]
+
+
+def checked_condition(text: str) -> str:
+    """The --where that was given. Raises UsageError for what is no CEL."""
+    from receiver.settings.checks import parse_cel  # noqa: PLC0415 - slow, seldom needed
+
+    try:
+        return parse_cel(text)
+    except ValueError as error:
+        raise UsageError(f"--where {text!r}: {error}") from None
 
 
 def event_filter(

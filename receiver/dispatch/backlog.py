@@ -30,6 +30,7 @@ class Backlog:
         """With so many nothing more is accepted."""
         self.count = 0
         """As far as this process knows."""
+        self._is_uncounted = False
         self._changed = 0
 
     def change(self, by: int) -> None:
@@ -55,14 +56,25 @@ class Backlog:
         waiting = await self._store.backlog()
         self.count = waiting + running + self._changed - before
 
+    def note_uncounted(self, error: StoreError) -> None:
+        """Log that the store can't be asked, the first time of an outage."""
+        if not self._is_uncounted:
+            self._is_uncounted = True
+            log.warning("dispatch.not_counted", error=str(error))
+
+    def note_counted(self) -> None:
+        """It could be asked: the next failure is another outage."""
+        self._is_uncounted = False
+
     async def keep_counting(self, running: Callable[[], int]) -> None:
         """Count again and again, until cancelled."""
         while True:
             begun = time.monotonic()
             try:
                 await self.refresh(running())
+                self.note_counted()
             except StoreError as error:
-                log.warning("dispatch.not_counted", error=str(error))
+                self.note_uncounted(error)
             took = time.monotonic() - begun
             is_near = self.count >= _NEAR * self.most
             await asyncio.sleep(max(NEAR_SECONDS if is_near else COUNT_SECONDS, _REST * took))

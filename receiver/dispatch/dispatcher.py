@@ -376,8 +376,9 @@ class Dispatcher:
             try:
                 await self.count_waiting()
                 await self.circuits.look(names=self._lanes)
+                self.backlog.note_counted()
             except StoreError as error:
-                log.warning("dispatch.not_counted", error=str(error))
+                self.backlog.note_uncounted(error)
 
     async def count_waiting(self) -> None:
         """See what is held, and what waits for nobody. Raises StoreError."""

@@ -4,17 +4,21 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
+import structlog
+
 from receiver.errors import ConfigError
 from receiver.model import Message, Outcome
 from receiver.notify import content, pieces
 from receiver.notify.classify import Report, classify
 from receiver.notify.exchange import Recording
 from receiver.notify.lane import Lane
-from receiver.notify.log_guard import keep_apprise_logger
+from receiver.notify.log_guard import captured, keep_apprise_logger
 from receiver.notify.redact import Redactor
 from receiver.notify.target import MAX_ERROR_BYTES, SendResult
 from receiver.rate import Rate
 from receiver.traces import error_text, error_trace
+
+log = structlog.get_logger("receiver.notify")
 
 
 class AppriseTarget:
@@ -106,7 +110,7 @@ class AppriseTarget:
         if self._asked_for is None and schema in content.TOLD_MARKDOWN_SCHEMAS:
             service.notify_format = "markdown" if ready.format == "markdown" else "text"
         ready = pieces.fit(service, schema, ready)
-        with attached(message, service) as attachments, wire.recording(record):
+        with attached(message, service) as attachments, wire.recording(record), captured():
             result = apprise.notify(
                 body=ready.body,
                 title=ready.title,
@@ -116,12 +120,16 @@ class AppriseTarget:
             )
         # By the attempts and not by the status: `optional` turns a failure into a success there.
         attempts = [attempt for service in result for attempt in service.attempts]
-        return Report(
+        report = Report(
             is_sent=bool(result) and any(attempts),
             was_tried=bool(attempts),
             exchanges=tuple(record.exchanges),
             logs=tuple(entry.message for entry in result.logs()),
         )
+        if report.is_sent and report.logs:  # those of a failure are in its error
+            said = self._redactor.line(" / ".join(report.logs), MAX_ERROR_BYTES)
+            log.warning("target.sent_with_warning", name=self.name, said=said)
+        return report
 
 
 def _schema_of(service: Any, schema: str) -> str:

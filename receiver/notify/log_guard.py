@@ -5,6 +5,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
 
+from receiver.observe import IN_A_RESULT
+
 
 class RedactingFilter(logging.Filter):
     """Masks log records in place, before any handler sees them.
@@ -26,6 +28,8 @@ class RedactingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if _is_silent.get():
             return False
+        if _is_captured.get():
+            setattr(record, IN_A_RESULT, True)
         record.msg, record.args = self._mask(record.getMessage()), ()
         if record.exc_info:
             # A traceback's last line repeats the exception's text, URL and all.
@@ -40,6 +44,7 @@ class RedactingFilter(logging.Filter):
 
 
 _is_silent: ContextVar[bool] = ContextVar("clarihook_apprise_is_silent", default=False)
+_is_captured: ContextVar[bool] = ContextVar("clarihook_apprise_is_captured", default=False)
 _log_filter = RedactingFilter()
 _CHATTY_LOGGERS = (
     "urllib3.connection",
@@ -76,6 +81,16 @@ def silence() -> Iterator[None]:
         yield
     finally:
         _is_silent.reset(token)
+
+
+@contextmanager
+def captured() -> Iterator[None]:
+    """What Apprise logs in this thread becomes part of a result, which is told: not by itself."""
+    token = _is_captured.set(True)
+    try:
+        yield
+    finally:
+        _is_captured.reset(token)
 
 
 def keep_apprise_logger() -> None:

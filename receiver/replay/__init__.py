@@ -5,7 +5,7 @@ from receiver.replay.moving import cancel, find, pause, reopen
 from receiver.replay.progress import Progress, Status
 from receiver.replay.repeating import FindTarget, PlanEvent, Repeater
 from receiver.replay.replayer import Replayer, count_candidates, watch
-from receiver.replay.scanning import Scanner
+from receiver.replay.scanning import Scanner, Where
 from receiver.replay.selection import Rest, Selection
 
 __all__ = [
@@ -18,6 +18,7 @@ __all__ = [
     "Scanner",
     "Selection",
     "Status",
+    "Where",
     "cancel",
     "count_candidates",
     "find",

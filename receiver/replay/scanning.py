@@ -20,17 +20,48 @@ class Candidate(NamedTuple):
     fits: bool
 
 
+class Where:
+    """A condition on events; without a text all fit. It counts what it could not decide."""
+
+    def __init__(self, text: str | None) -> None:
+        """Raises ValueError for what is no CEL."""
+        from receiver.notify.condition import Condition  # noqa: PLC0415 - slow, seldom needed
+
+        self._condition = None if text is None else Condition(text)
+        self.undecided = 0
+        self.why_undecided = ""
+        """The first one that it could not decide, and why."""
+
+    def __call__(self, event: Event) -> bool:
+        if self._condition is None:
+            return True
+        try:
+            refusal = self._condition.refusal(event)
+        except ValueError:  # a signed body that was kept although it is no event
+            refusal = "could not be decided: its body is no JSON"
+        if refusal is not None and refusal != "is false":
+            self.undecided += 1
+            self.why_undecided = self.why_undecided or f"{event.id}: it {refusal}"
+        return refusal is None
+
+
 class Scanner:
     """Reads one selection. `undecided` tells of events for which `where` could not be decided."""
 
     def __init__(self, store: Store, selection: Selection) -> None:
-        from receiver.notify.condition import Condition  # noqa: PLC0415 - slow, seldom needed
-
         self._store = store
         self._selection = selection
-        self._condition = None if selection.where is None else Condition(selection.where)
-        self.undecided = 0
-        self.why_undecided = ""
+        self._fits = Where(selection.where)
+
+    @property
+    def undecided(self) -> int:
+        """For so many events `where` could not be decided."""
+        return self._fits.undecided
+
+    @property
+    def why_undecided(self) -> str:
+        """The first of them, and why."""
+        return self._fits.why_undecided
 
     async def page(
         self, position: str | None = None, *, at_most: int = PAGE_EVENTS
@@ -43,7 +74,7 @@ class Scanner:
         candidates: list[Candidate] = []
         for number, event in enumerate(events, 1):
             candidates.append(Candidate(event, self._fits(event)))
-            if self._condition is not None and number % _AT_A_STRETCH == 0:
+            if selection.where is not None and number % _AT_A_STRETCH == 0:
                 await asyncio.sleep(0)
         return candidates
 
@@ -53,7 +84,7 @@ class Scanner:
         position: str | None = None
         while True:
             at_most = PAGE_EVENTS
-            if left is not None and self._condition is None:
+            if left is not None and self._selection.where is None:
                 at_most = min(at_most, left)
             page = await self.page(position, at_most=at_most)
             for event in (candidate.event for candidate in page if candidate.fits):
@@ -63,15 +94,3 @@ class Scanner:
             if len(page) < at_most:
                 return
             position = page[-1].event.id
-
-    def _fits(self, event: Event) -> bool:
-        if self._condition is None:
-            return True
-        try:
-            refusal = self._condition.refusal(event)
-        except ValueError:  # a signed body that was kept although it is no event
-            refusal = "could not be decided: its body is no JSON"
-        if refusal is not None and refusal != "is false":
-            self.undecided += 1
-            self.why_undecided = self.why_undecided or f"{event.id}: it {refusal}"
-        return refusal is None

@@ -36,6 +36,7 @@ EVENTS = st.lists(
         st.text(min_size=1, max_size=9) | FORMULAS,
         st.binary(max_size=60) | FORMULAS.map(str.encode), HEADERS,
         st.none() | st.text(min_size=1, max_size=8), st.none() | st.integers(0, 3),
+        st.integers(0, 3),
     ),
     max_size=8, unique_by=lambda event: event[3],
 )  # fmt: skip
@@ -66,9 +67,10 @@ def all_events(path: Path) -> list[Event]:
 
 def comparable(events: list[Event]) -> list[tuple[object, ...]]:
     return [
-        (e.id, e.source, e.type, e.received_at, e.body, e.headers, e.message_id, e.secret_index)
+        (e.id, e.source, e.type, e.received_at, e.body, e.headers, e.message_id, e.secret_index,
+         e.duplicates)
         for e in events
-    ]
+    ]  # fmt: skip
 
 
 def table_of(deployment: Deployment, file: Path) -> list[tuple[object, ...]]:
@@ -87,7 +89,7 @@ def table_of(deployment: Deployment, file: Path) -> list[tuple[object, ...]]:
             else base64.b64decode(row["body"]),
             tuple((name, value) for name, value in json.loads(row["headers"])),
             row["message_id"] or None,
-            int(row["secret_index"]) if row["secret_index"] else None,
+            int(row["secret_index"]) if row["secret_index"] else None, int(row["duplicates"]),
         )
         for row in reversed(rows)
     ]  # fmt: skip
@@ -101,8 +103,8 @@ def test_what_is_exported_is_imported_byte_for_byte(events: list[tuple]) -> None
         news = [
             NewEvent(new_event_id(ms), source, type_, ms, body, format_headers(headers),
                      message_id and f"{number}{message_id}", secret,
-                     hashlib.sha256(body).digest())
-            for number, (ms, source, type_, body, headers, message_id, secret)
+                     hashlib.sha256(body).digest(), duplicates)
+            for number, (ms, source, type_, body, headers, message_id, secret, duplicates)
             in enumerate(events)
         ]  # fmt: skip
         asyncio.run(fill(database(one), news))
@@ -216,6 +218,7 @@ NO_EVENTS = [
             ({"source": 5}, "source: "),
             ({"message_id": 5}, "message_id: "),
             ({"secret_index": 2**70}, "secret_index: "),
+            ({"duplicates": -1}, "duplicates: "),
             ({"headers": [["x"]]}, "headers.0"),
             ({"headers": [["\u4e00", "y"]]}, "headers.0.0: "),
             ({"headers": [["x", "y\r\nz: a"]]}, "headers.0.1: "),

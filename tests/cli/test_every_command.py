@@ -40,11 +40,14 @@ ROWS: dict[str, list[Row]] = {
     "events send": [
         Row("report.generated --url {url} --count 3 --quiet", "3 sent in "),
         Row("report.generatd --url {url}", "did you mean report.generated?"),
+        Row("a.b --url nonsense", "--url nonsense: write an http:// or https:// address", 2),
         Row("a.b --source claribbi", 'did you mean "claribi"?', 2),
     ],
     "events tail": [
         Row("--since 1h --count 1", "claribi"),
         Row("--since 1h --count 1 --source claribi", "bytes"),
+        Row("--since 1h --count 1 --state dead --where event.event=='bad.b'", "bad.b"),
+        Row("--where event.", "--where 'event.'", 2),
     ],
     "events forward": [Row("--to {url} --as-received --since 1h --count 1", "  200  ")],
     "events export": [Row("--type good.a", '"type": "good.a"')],
@@ -54,8 +57,15 @@ ROWS: dict[str, list[Row]] = {
         Row("--source claribbi", 'did you mean "claribi"?'),
         Row("--type billing.credit_low", "did you mean billing.credits_low?"),
     ],
-    "events show": [Row("{event}", "attempt 1 of 8")],
-    "replay run": [Row("{event}", "1 succeeded"), Row("{event} --dry-run", "nothing was done")],
+    "events show": [
+        Row("{event}", "attempt 1 of 8"),
+        Row("{event}", "verified by  secret 0, scheme claribi"),
+    ],
+    "replay run": [
+        Row("{event}", "1 succeeded"),
+        Row("{event} --dry-run", "nothing was done"),
+        Row("{event} {spelled} --dry-run", "{event}: 1 event"),
+    ],
     "replay list": [Row("", "{replay}  ")],
     "replay show": [Row("{replay}", "ended")],
     "replay watch": [Row("{replay}", "replay {replay} ended")],
@@ -96,9 +106,15 @@ ROWS: dict[str, list[Row]] = {
         Row("report.generated {event}", "Report ready"),
         Row("report.generate", "did you mean 'report.generated'?", 2),
     ],
-    "rejections list": [Row("", "mismatch")],
+    "rejections list": [
+        Row("", "mismatch"),
+        Row("--source claribbi", 'did you mean "claribi"?'),
+    ],
     "rejections show": [Row("{rejection}", "x-claribi-signature")],
-    "rejections replay": [Row("{rejection}", "still not proven", 1)],
+    "rejections replay": [
+        Row("{rejection}", "still not proven", 1),
+        Row("--source claribbi", 'did you mean "claribi"?'),
+    ],
     "signature check": [Row("{rejection}", "another secret", 1)],
     "handlers list": [Row("", "mine.keep")],
     "handlers run": [
@@ -158,6 +174,7 @@ def story(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Story]:
         delivery, other = (each["id"] for each in eventually(dead))
         assert deployment.run("replay", event).returncode == 0
         names = {
+            "spelled": event[:-4].upper().removeprefix("EVT_"),
             "folder": str(folder), "url": url, "event": event, "delivery": delivery,
             "other": other, "replay": "1", "rejection": "1",
         }  # fmt: skip

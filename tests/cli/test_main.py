@@ -166,3 +166,24 @@ def test_a_reader_that_went_away_is_no_error(clarihook: Clarihook, tmp_path: Pat
     )
     os.close(writer)
     assert result.stderr == ""
+
+
+@pytest.mark.parametrize(
+    "raised",
+    [
+        "MemoryError()", 'RuntimeError("can\'t start new thread")', 'OSError(12, "no room")',
+        'ImportError("x.so: failed to map segment from shared object")',
+    ],
+)  # fmt: skip
+def test_too_little_memory_is_no_bug(clarihook: Clarihook, raised: str) -> None:
+    code = f"""
+import receiver.cli as cli
+def short_of_it(name): raise {raised}
+cli.load_command = short_of_it
+import sys; sys.argv = ["clarihook", "work"]
+cli.main()
+"""
+    result = clarihook(code=code)
+    assert result.returncode == 1
+    assert "there is not enough memory for this" in result.stderr
+    assert "bug" not in result.stderr

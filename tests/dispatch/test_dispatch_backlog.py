@@ -6,11 +6,12 @@ from typing import Any
 
 import pytest
 from dispatch_parts import event, intake_of, lane, send, succeed, until
+from structlog.testing import capture_logs
 
 from receiver.dispatch import Dispatcher, DispatchIntake
 from receiver.dispatch import backlog as backlog_module
 from receiver.dispatch.backlog import Backlog
-from receiver.errors import StoreUnavailable
+from receiver.errors import StoreError, StoreUnavailable
 from receiver.model import State
 from receiver.store.sqlite import SqliteStore
 
@@ -100,3 +101,13 @@ async def test_a_duplicate_is_not_counted(store: SqliteStore) -> None:
     await intake.accept(same, {})
     assert (await intake.accept(same._replace(id="evt_other"), {})).is_duplicate  # type: ignore[arg-type]
     assert backlog.count == 1
+
+
+def test_an_outage_of_the_store_is_told_once(store: SqliteStore) -> None:
+    backlog = Backlog(store, most=1)
+    with capture_logs() as logs:
+        for _ in range(3):
+            backlog.note_uncounted(StoreError("gone"))
+        backlog.note_counted()
+        backlog.note_uncounted(StoreError("gone again"))
+    assert [line["error"] for line in logs] == ["gone", "gone again"]

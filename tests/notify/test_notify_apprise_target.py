@@ -1,6 +1,7 @@
 """One attempt over real HTTP: every kind of answer and failure gets its outcome and its cause."""
 
 import asyncio
+import io
 import json
 import logging
 import time
@@ -11,6 +12,7 @@ import pytest
 from notify_endpoints import MakeTarget, Web, say, send
 
 from receiver.model import Attachment, Outcome, Severity
+from receiver.observe import configure_logging
 
 
 def test_accepted_message_is_delivered_with_its_status(web: Web, make_target: MakeTarget) -> None:
@@ -287,3 +289,17 @@ def test_an_exception_in_a_plugin_is_an_attempt_with_its_traceback(
     assert "KeyError: '***'" in result.traceback
     assert "RuntimeError: a bug, with ***" in result.traceback
     assert secret not in result.traceback
+
+
+def test_what_a_result_tells_is_no_line_of_its_own(web: Web, make_target: MakeTarget) -> None:
+    stream = io.StringIO()
+    before = logging.getLogger().handlers[:]
+    configure_logging(stream=stream)
+    try:
+        result = asyncio.run(make_target(f"json://{web.host}/status/401").send(say()))
+        assert result.status_code == 401
+        assert stream.getvalue() == ""
+        logging.getLogger("apprise").warning("of no send")
+        assert "of no send" in stream.getvalue()
+    finally:
+        logging.getLogger().handlers[:] = before

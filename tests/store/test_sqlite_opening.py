@@ -16,7 +16,8 @@ from receiver.model import State
 from receiver.store.driver import has_wal_reset_race, sqlite3
 from receiver.store.files import OwnerLock
 from receiver.store.migrations import migrations
-from receiver.store.sqlite import SqliteStore
+from receiver.store.opening import migration_steps
+from receiver.store.sqlite import Role, SqliteStore
 
 pytestmark = pytest.mark.anyio
 
@@ -342,3 +343,26 @@ async def test_a_close_takes_up_what_still_runs(opened: OpenSqlite) -> None:
         found = await reader.delivery(delivery_id)
         assert found is not None
         assert (found.state, found.attempts) == (State.RETRYING, 1)
+
+
+@pytest.mark.parametrize("role", ["reader", "owner", "guest"])
+async def test_another_programs_database_is_not_touched(database: Path, role: Role) -> None:
+    database.parent.mkdir()
+    db = Database(database)
+    db["books"].insert({"title": "Moby-Dick"})
+    db.close()
+    before = database.read_bytes()
+    with pytest.raises(StoreError, match=r"another program's.*it has a table 'books'.*store\.url"):
+        await SqliteStore(database, role=role).open()
+    with pytest.raises(StoreError, match="another program's"):
+        migration_steps(database)
+    assert "books" in database.read_bytes().decode("latin-1")
+    assert Database(database).table_names() == ["books"]
+    assert len(database.read_bytes()) == len(before)
+
+
+async def test_a_database_with_nothing_in_it_is_no_older_one(database: Path) -> None:
+    database.parent.mkdir()
+    database.touch()
+    with pytest.raises(StoreError, match="nothing is stored here yet"):
+        await SqliteStore(database, role="reader").open()
