@@ -1,13 +1,14 @@
 """`clarihook route`: what the settings would say of an event, rule by rule. Nothing is sent."""
 
 import asyncio
-from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Annotated, Any
+from pathlib import Path
+from typing import Annotated, Any
 
 import typer
 
-from receiver.cli.deployment import store_of
+from receiver.cli.cases import CASES_FILE, check_cases, read_cases
+from receiver.cli.dry_run import dry_run
 from receiver.cli.given import (
     EventArgument,
     EventDataOption,
@@ -18,17 +19,12 @@ from receiver.cli.given import (
 )
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
-from receiver.cli.times import shown
+from receiver.cli.times import TIME_FORMS, iso, moment_ms
 from receiver.errors import PayloadError, UsageError
-from receiver.model import INTERNAL_SOURCE, Event, Message, from_ms
+from receiver.model import INTERNAL_SOURCE, Event, from_ms
 from receiver.payload import parse_object
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
-
-if TYPE_CHECKING:
-    from receiver.notify import Notifier
-    from receiver.notify.routes import Verdict
-    from receiver.notify.streaks import Told
 
 
 def route(
@@ -39,41 +35,87 @@ def route(
     source: Annotated[
         str | None, typer.Option(help="The source it would come from; the only one by default.")
     ] = None,
+    at: Annotated[
+        str | None, typer.Option(metavar="TIME", help=f"As if it came then: {TIME_FORMS}.")
+    ] = None,
+    cases: Annotated[
+        bool,
+        typer.Option(
+            "--cases", help=f"Check what must be sent where: EVENT is a file, else {CASES_FILE}."
+        ),
+    ] = False,
     home: HomeOption = HERE,
     as_json: JsonOption = False,
 ) -> None:
-    """Explain which routes an event takes and why not the others, and show what they would say.
+    """Explain which routes an event takes and why not the others, and show what each target gets.
 
-    It uses what a server uses, but nothing is sent and nothing is stored. Handlers are named, not
-    run: `clarihook handlers run` does that.
+    It uses what a server uses, silences and quiet hours too, but nothing is sent and nothing is
+    stored. Handlers are named, not run: `clarihook handlers run` does that.
+
+    With --cases it checks a file of expectations, for CI. The exit status is 1 if one is not met,
+    2 if the file is wrong.
 
     Example: clarihook route event.json
 
     Example: clarihook route --type billing.credits_low --data '{"remaining": 50}'
-    """
-    # Slow to import, and the command may end before it needs them.
-    from receiver.engine import load_registry  # noqa: PLC0415
-    from receiver.notify import Notifier  # noqa: PLC0415
-    from receiver.notify.routes import RouteTable  # noqa: PLC0415
-    from receiver.wiring import load_templates  # noqa: PLC0415
 
+    Example: clarihook route --type data_source.sync_failed --at 2026-11-23T03:00Z
+
+    Example: clarihook route --cases config/cases.toml
+    """
     settings = load_settings(home)
+    if cases:
+        if any(given is not None for given in (event_type, data, source, at)):
+            raise UsageError("--cases takes its events from the file; leave out the other options")
+        path = settings.path(CASES_FILE) if event is None else Path(event)
+        if not asyncio.run(_check(settings, path, as_json=as_json)):
+            raise typer.Exit(1)
+        return
     given = _given(settings, event, event_type, data, source)
-    verdicts = RouteTable(settings.routes, load_templates(settings)).explain(given)
-    notifier = Notifier.from_settings(settings.channels, home=settings.home)
-    handlers = [handler.name for handler in load_registry(settings).matching(given.type)]
-    told = asyncio.run(_tell(settings, given, verdicts))
-    document = {
-        "event": {"type": given.type, "source": given.source},
-        "handlers": handlers,
-        "routes": [_row(verdict, notifier) for verdict in verdicts],
-        "recoveries": [_said(message, notifier) for message in told.messages],
-        "streaks": [*told.notes, *_streaks(told)],
-    }
+    moment_of = moment_ms("--at", at)
+    if moment_of is not None:
+        given = replace(given, received_at=from_ms(moment_of))
+    document = asyncio.run(_explain(settings, given))
     if as_json:
         print_json(document)
     else:
         _print(document)
+
+
+async def _explain(settings: Settings, event: Event) -> dict[str, Any]:
+    async with dry_run(settings) as dry:
+        handlers = dry.wiring.registry.matching(event.type)
+        return {
+            "event": {
+                "type": event.type,
+                "source": event.source,
+                "received_at": iso(event.received_at),
+            },
+            "handlers": [handler.name for handler in handlers],
+            "routes": [dry.shown(ruling) for ruling in dry.rulings(event)],
+        }
+
+
+async def _check(settings: Settings, path: Path, *, as_json: bool) -> bool:
+    file = read_cases(path)
+    async with dry_run(settings) as dry:
+        results = await check_cases(dry, file)
+        records = [result.record(dry) for result in results]
+    failed = [record for record in records if not record["passed"]]
+    if as_json:
+        print_json({"file": str(path), "failed": len(failed), "cases": records})
+        return not failed
+    for record in failed:
+        print_line(f"{path}:{record['line']}: {record['name']}", "red")
+        for failure in record["failures"]:
+            print_line(f"  {failure}")
+        for row in record["routes"]:
+            _print_route(row)
+        if not record["routes"]:
+            print_line("  no route is for such an event")
+    passed = len(records) - len(failed)
+    print_line(f"{passed} of {len(records)} cases passed", "red" if failed else "green")
+    return not failed
 
 
 def _given(
@@ -108,64 +150,6 @@ def _source(settings: Settings, name: str | None) -> str:
     return name
 
 
-async def _tell(settings: Settings, event: Event, verdicts: "Sequence[Verdict]") -> "Told":
-    """What the event would do to the streaks as they are now; nothing of it is kept."""
-    from receiver.notify import routes  # noqa: PLC0415 - slow
-    from receiver.notify.streaks import StreakTable  # noqa: PLC0415
-
-    table = StreakTable(settings.routes)
-    kept: dict[str, str | None] = dict.fromkeys(table.keys(event))
-    store = store_of(settings, "reader", must_exist=False)
-    if kept and store.path.exists():
-        await store.open()
-        try:
-            kept = {key: await store.value(routes.NAME, key) for key in kept}
-        finally:
-            await store.close()
-    return table.tell(event, [each.number for each in verdicts if each.refusal is None], kept)
-
-
-def _streaks(told: "Told") -> list[str]:
-    """What would be counted, in words."""
-    from receiver.notify.streaks import Streak  # noqa: PLC0415 - slow
-
-    found = [Streak.parse(text) for text in told.values.values() if text is not None]
-    return [
-        f"it would be failure {each.failures} in a row, since {shown(from_ms(each.since_ms))}"
-        for each in found
-    ]
-
-
-def _said(message: Message, notifier: "Notifier") -> dict[str, Any]:
-    return {
-        "channel": message.channel,
-        "severity": message.severity,
-        "title": message.title,
-        "body": message.body,
-        "targets": list(notifier.targets(message.channel)),
-    }
-
-
-def _row(verdict: "Verdict", notifier: "Notifier") -> dict[str, Any]:
-    settings = verdict.settings
-    return {
-        "number": verdict.number,
-        "label": verdict.label,
-        "name": settings.name,
-        "continue": settings.goes_on,
-        "match": settings.match,
-        "source": settings.source,
-        "when": settings.when,
-        "takes": verdict.refusal is None,
-        "why_not": verdict.refusal,
-        "notes": list(verdict.notes),
-        "messages": [_said(message, notifier) for message in verdict.messages],
-        "forward": None
-        if verdict.forward is None
-        else {"target": verdict.forward.channel, "what": verdict.forward.body},
-    }
-
-
 def _print(document: dict[str, Any]) -> None:
     event = document["event"]
     print_line(f"{event['type']} from {event['source']}", "bold")
@@ -173,28 +157,48 @@ def _print(document: dict[str, Any]) -> None:
     if not document["routes"]:
         print_line("routes: none in the settings")
     for row in document["routes"]:
-        when = f" when {row['when']}" if row["when"] else ""
-        label = row["label"]
-        if not row["takes"]:
-            print_line(f"route {label}: {row['match']}{when}: no, {row['why_not']}", "dim")
-            continue
-        print_line(f"route {label}: {row['match']}{when}: yes", "green")
-        for note in row["notes"]:
-            print_line(f"  note: {note}", "yellow")
-        if row["forward"] is not None:
-            print_line(f"  {row['forward']['target']}: {row['forward']['what']}")
-        _print_messages(row["messages"])
-    for note in document["streaks"]:
-        print_line(f"streak: {note}", "yellow")
-    if document["recoveries"]:
-        print_line("recovery:", "green")
-        _print_messages(document["recoveries"])
+        _print_route(row)
 
 
-def _print_messages(messages: list[dict[str, Any]]) -> None:
-    for message in messages:
-        targets = ", ".join(message["targets"])
-        print_line(f"  {message['channel']} ({targets}), {message['severity']}:")
-        print_line(f"    {message['title']}", "bold")
-        for line in message["body"].splitlines():
+def _print_route(row: dict[str, Any]) -> None:
+    when = f" when {row['when']}" if row["when"] else ""
+    label = row["name"] or row["number"]
+    if not row["takes"]:
+        print_line(f"route {label}: {row['match']}{when}: no, {row['why_not']}", "dim")
+        return
+    print_line(f"route {label}: {row['match']}{when}: yes", "green")
+    for note in row["notes"]:
+        print_line(f"  note: {note}", "yellow")
+    if row["forward"] is not None:
+        print_line(f"  {row['forward']['target']}: {row['forward']['what']}")
+    for message in row["messages"]:
+        _print_message(message)
+
+
+def _print_message(message: dict[str, Any]) -> None:
+    """Targets that get the same text and fate are named together."""
+    alike: dict[tuple[Any, ...], list[str]] = {}
+    for target in message["targets"]:
+        held = target["held"] or {}
+        key = (target["title"], target["body"], target["format"], *held.values())
+        alike.setdefault(key, []).append(target["target"])
+    for (title, body, format_, *held), names in alike.items():
+        print_line(
+            f"  {message['channel']} ({', '.join(names)}), {message['severity']}, {format_}:"
+        )
+        if held:
+            print_line(f"    {_fate(*held)}", "yellow")
+        print_line(f"    {title}", "bold")
+        for line in body.splitlines():
             print_line(f"    {line}")
+    if message["fallback"] is not None:
+        print_line(f"  if a target is dead for it: to {message['fallback']}", "dim")
+
+
+def _fate(kind: str, reason: str, until: str | None, wait_seconds: float | None) -> str:
+    if kind == "throttle":
+        return f"sent, but held when {reason}"
+    if until is not None:
+        return f"held until {until}: {reason}"
+    wait = "" if wait_seconds is None else f", {wait_seconds:g} s from the first one"
+    return f"held: {reason}{wait}"
