@@ -13,7 +13,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 from receiver.cli.deployment import find_event, opened
 from receiver.cli.dry_run import DryRun, Ruling
 from receiver.errors import PayloadError, UsageError
-from receiver.model import Event
+from receiver.model import Event, to_ms
 from receiver.payload import parse_object
 from receiver.samples import SAMPLE_DATA
 from receiver.settings import Settings
@@ -76,7 +76,7 @@ class Case(BaseModel):
 
 class _File(BaseModel):
     model_config = ConfigDict(extra="forbid")
-    cases: Annotated[tuple[Case, ...], Field(min_length=1)]
+    cases: tuple[Case, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -133,10 +133,13 @@ def read_cases(path: Path) -> CasesFile:
         raise UsageError(f"{path}: {error}") from None
     lines = dict(locate(text))
     try:
-        return CasesFile(path=path, cases=_File.model_validate(data).cases, lines=lines)
+        cases = _File.model_validate(data).cases
     except ValidationError as error:
         faults = [_fault(path, dict(each), lines) for each in error.errors(include_input=False)]
         raise UsageError("\n".join(faults)) from None
+    if not cases:
+        raise UsageError(f"{path}:1: there is no [[cases]] in it")
+    return CasesFile(path=path, cases=cases, lines=lines)
 
 
 def _fault(path: Path, fault: dict[str, Any], lines: dict[tuple[str | int, ...], int]) -> str:
@@ -146,8 +149,8 @@ def _fault(path: Path, fault: dict[str, Any], lines: dict[tuple[str | int, ...],
     if fault["type"] == "extra_forbidden":
         known = Case.model_fields if len(place) > 1 else _File.model_fields
         text = f"is no key of a case; {name_hint(str(place[-1]), known)}"
-    shown = ".".join(map(str, place[2:] or place))
-    return f"{path}:{line}: {shown}: {text}"
+    shown = ".".join(map(str, place[2:] if len(place) > 1 else place))
+    return f"{path}:{line}: {shown}: {text}" if shown else f"{path}:{line}: {text}"
 
 
 async def check_cases(dry: DryRun, file: CasesFile) -> list[CaseResult]:
@@ -159,7 +162,8 @@ async def check_cases(dry: DryRun, file: CasesFile) -> list[CaseResult]:
 
 async def _check(dry: DryRun, file: CasesFile, index: int) -> CaseResult:
     case = file.cases[index]
-    rulings = dry.rulings(await _event(dry.settings, file, index))
+    event = await _event(dry.settings, file, index)
+    rulings = dry.rulings(event, to_ms(event.received_at))
     sent: dict[str, None] = {}
     held: dict[str, None] = {}
     titles: list[str] = []

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 from receiver.cli.deployment import store_of
 from receiver.cli.times import iso
-from receiver.model import Event, Message, MessageFormat, NewDelivery, from_ms, to_ms
+from receiver.errors import UsageError
+from receiver.model import Event, Message, MessageFormat, NewDelivery, from_ms
 from receiver.notify import content
 from receiver.notify.routes import Verdict
 from receiver.settings import Settings
@@ -31,12 +32,15 @@ class DryRun:
     settings: Settings
     wiring: "Wiring"
 
-    def rulings(self, event: Event) -> tuple[Ruling, ...]:
-        """What each route says, as of the moment at which the event came.
+    def rulings(self, event: Event, now_ms: int) -> tuple[Ruling, ...]:
+        """What each route says of the event, and what holds it if that is said at `now_ms`.
 
-        Raises ValueError for an event whose body is no JSON.
+        Raises UsageError for an event whose body is no JSON.
         """
-        now_ms = to_ms(event.received_at)
+        try:
+            verdicts = self.wiring.table.explain(event)
+        except ValueError as error:  # a signed body that was kept although it is no event
+            raise UsageError(f"{event.id} has no values to route by: {error}") from None
         return tuple(
             Ruling(
                 verdict=verdict,
@@ -47,7 +51,7 @@ class DryRun:
                     )
                 ),
             )
-            for verdict in self.wiring.table.explain(event)
+            for verdict in verdicts
         )
 
     def shown(self, ruling: Ruling) -> dict[str, Any]:

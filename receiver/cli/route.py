@@ -2,6 +2,7 @@
 
 import asyncio
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -21,7 +22,7 @@ from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line
 from receiver.cli.times import TIME_FORMS, iso, moment_ms
 from receiver.errors import PayloadError, UsageError
-from receiver.model import INTERNAL_SOURCE, Event, from_ms
+from receiver.model import INTERNAL_SOURCE, Event, from_ms, to_ms
 from receiver.payload import parse_object
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
@@ -72,17 +73,17 @@ def route(
             raise typer.Exit(1)
         return
     given = _given(settings, event, event_type, data, source)
-    moment_of = moment_ms("--at", at)
-    if moment_of is not None:
-        given = replace(given, received_at=from_ms(moment_of))
-    document = asyncio.run(_explain(settings, given))
+    now_ms = moment_ms("--at", at)
+    if now_ms is not None:
+        given = replace(given, received_at=from_ms(now_ms))
+    document = asyncio.run(_explain(settings, given, now_ms or to_ms(datetime.now(UTC))))
     if as_json:
         print_json(document)
     else:
         _print(document)
 
 
-async def _explain(settings: Settings, event: Event) -> dict[str, Any]:
+async def _explain(settings: Settings, event: Event, now_ms: int) -> dict[str, Any]:
     async with dry_run(settings) as dry:
         handlers = dry.wiring.registry.matching(event.type)
         return {
@@ -92,7 +93,7 @@ async def _explain(settings: Settings, event: Event) -> dict[str, Any]:
                 "received_at": iso(event.received_at),
             },
             "handlers": [handler.name for handler in handlers],
-            "routes": [dry.shown(ruling) for ruling in dry.rulings(event)],
+            "routes": [dry.shown(ruling) for ruling in dry.rulings(event, now_ms)],
         }
 
 
