@@ -53,6 +53,8 @@ ROUTE = st.fixed_dictionaries(
     optional={
         "source": st.sampled_from(["claribi", "other"]),
         "continue": st.booleans(),
+        "escalate": st.just([{"after": "1h", "notify": ["ops", "night"]}]),
+        "group_by": st.sampled_from([["type"], []]),
         "when": st.sampled_from(
             ["event.data.n < 3", "source == 'claribi'", "event.data.none > 1", "event.data.n"]
         ),
@@ -127,13 +129,13 @@ async def both(
         }
         staged_ms = min([to_ms(d.created_at) for d in deliveries if d.kind == "target"], default=0)
         async with dry_run(settings) as dry:
-            rulings = dry.rulings(stored, staged_ms)
+            staged = (await dry.foretell(stored, staged_ms)).staged
     finally:
         await engine.stop()
     foretold = Counter(
         fate(message, each.name, each.hold.kind if each.hold else None,
              each.hold.until_ms if each.hold else None)
-        for ruling in rulings for message, news in ruling.staged for each in news
+        for message, news in staged for each in news
     )  # fmt: skip
     real = Counter(
         fate(said[each.message_id], each.name, *held(each))

@@ -99,7 +99,7 @@ class CaseResult:
             "failures": list(self.failures),
             "sent": list(self.sent),
             "held": list(self.held),
-            "routes": [dry.shown(each) for each in self.routes] if self.failures else [],
+            "routes": [dry.row(each) for each in self.routes] if self.failures else [],
         }
 
 
@@ -163,21 +163,23 @@ async def check_cases(dry: DryRun, file: CasesFile) -> list[CaseResult]:
 async def _check(dry: DryRun, file: CasesFile, index: int) -> CaseResult:
     case = file.cases[index]
     event = await _event(dry.settings, file, index)
-    rulings = dry.rulings(event, to_ms(event.received_at))
+    foretold = await dry.foretell(event, to_ms(event.received_at))
     sent: dict[str, None] = {}
     held: dict[str, None] = {}
     titles: list[str] = []
     bodies: list[str] = []
-    for ruling in rulings:
+    for ruling in foretold.rulings:
         if ruling.verdict.forward is not None:
             sent[ruling.verdict.forward.channel] = None
-        for message, deliveries in ruling.staged:
-            titles.append(message.title)
-            bodies += [message.body, *message.bodies.values()]
-            for new in deliveries:
-                # A throttle lets its first ones through: a case stands for one event alone.
-                is_held = new.hold is not None and new.hold.kind != "throttle"
-                (held if is_held else sent)[new.name] = None
+    for message, deliveries in foretold.staged:
+        titles.append(message.title)
+        bodies += [message.body, *message.bodies.values()]
+        for new in deliveries:
+            # A throttle lets its first ones through: a case stands for one event alone.
+            if new.hold is None or new.hold.kind == "throttle":
+                sent[new.name] = None
+            elif new.hold.kind != "escalation":  # that is only for what nobody acknowledges
+                held[new.name] = None
     failures = _failures(dry, case, tuple(sent), tuple(held))
     for key, texts in (("title", titles), ("body", bodies)):
         part = getattr(case, key)
@@ -189,7 +191,7 @@ async def _check(dry: DryRun, file: CasesFile, index: int) -> CaseResult:
         sent=tuple(sent),
         held=tuple(held),
         failures=tuple(failures),
-        routes=tuple(each for each in rulings if each.verdict.is_for_event),
+        routes=tuple(each for each in foretold.rulings if each.verdict.is_for_event),
     )
 
 

@@ -1,17 +1,19 @@
 """What a server would do with an event by the settings: the same parts, and nothing is sent."""
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from receiver.cli.deployment import store_of
-from receiver.cli.times import iso
+from receiver.cli.times import iso, shown
 from receiver.errors import UsageError
-from receiver.model import Event, Message, MessageFormat, NewDelivery, from_ms
-from receiver.notify import content
+from receiver.model import Event, Message, NewDelivery, StagedMessage, from_ms
+from receiver.notify import routes
 from receiver.notify.routes import Verdict
+from receiver.notify.streaks import Streak
 from receiver.settings import Settings
+from receiver.store.sqlite import SqliteStore
 
 if TYPE_CHECKING:
     from receiver.wiring import Wiring
@@ -22,7 +24,23 @@ class Ruling:
     """What one route says of an event, and what becomes of each of its messages."""
 
     verdict: Verdict
-    staged: tuple[tuple[Message, tuple[NewDelivery, ...]], ...]
+    staged: tuple[StagedMessage, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Foretold:
+    """What would become of an event."""
+
+    rulings: tuple[Ruling, ...]
+    recoveries: tuple[StagedMessage, ...]
+    """What would be said of a streak that it ends."""
+    streaks: tuple[str, ...]
+    """What it would do to the streaks, in words."""
+
+    @property
+    def staged(self) -> tuple[StagedMessage, ...]:
+        """All messages with their deliveries, in the order in which they are said."""
+        return (*(each for ruling in self.rulings for each in ruling.staged), *self.recoveries)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -31,8 +49,10 @@ class DryRun:
 
     settings: Settings
     wiring: "Wiring"
+    store: SqliteStore | None
+    """None if nothing was ever stored."""
 
-    def rulings(self, event: Event, now_ms: int) -> tuple[Ruling, ...]:
+    async def foretell(self, event: Event, now_ms: int) -> Foretold:
         """What each route says of the event, and what holds it if that is said at `now_ms`.
 
         Raises UsageError for an event whose body is no JSON.
@@ -41,26 +61,41 @@ class DryRun:
             verdicts = self.wiring.table.explain(event)
         except ValueError as error:  # a signed body that was kept although it is no event
             raise UsageError(f"{event.id} has no values to route by: {error}") from None
-        return tuple(
-            Ruling(
-                verdict=verdict,
-                staged=tuple(
-                    (message, deliveries)
-                    for message, deliveries in self.wiring.outbox.stage(
-                        verdict.messages, event, now_ms
-                    )
+        stage = self.wiring.outbox.stage
+        streaks = self.wiring.streaks
+        kept: dict[str, str | None] = dict.fromkeys(streaks.keys(event))
+        if self.store is not None:
+            kept = {key: await self.store.value(routes.NAME, key) for key in kept}
+        told = streaks.tell(event, [each.number for each in verdicts if each.refusal is None], kept)
+        counted = [Streak.parse(text) for text in told.values.values() if text is not None]
+        return Foretold(
+            rulings=tuple(
+                Ruling(verdict=each, staged=stage(each.messages, event, now_ms))
+                for each in verdicts
+            ),
+            recoveries=stage(told.messages, event, now_ms),
+            streaks=(
+                *told.notes,
+                *(
+                    f"it would be failure {each.failures} in a row, since "
+                    f"{shown(from_ms(each.since_ms))}"
+                    for each in counted
                 ),
-            )
-            for verdict in verdicts
+            ),
         )
 
-    def shown(self, ruling: Ruling) -> dict[str, Any]:
+    def said(self, staged: Sequence[StagedMessage]) -> list[dict[str, Any]]:
+        """Messages as JSON has them, with what each target gets."""
+        return [self._message(*each) for each in staged]
+
+    def row(self, ruling: Ruling) -> dict[str, Any]:
         """A ruling as JSON has it."""
         verdict = ruling.verdict
         route = verdict.settings
         forward = verdict.forward
         return {
             "number": verdict.number,
+            "label": verdict.label,
             "name": route.name,
             "continue": route.goes_on,
             "match": route.match,
@@ -69,7 +104,7 @@ class DryRun:
             "takes": verdict.refusal is None,
             "why_not": verdict.refusal,
             "notes": list(verdict.notes),
-            "messages": [self._message(message, new) for message, new in ruling.staged],
+            "messages": self.said(ruling.staged),
             "forward": None
             if forward is None
             else {"target": forward.channel, "what": forward.body},
@@ -88,14 +123,14 @@ class DryRun:
 
     def _target(self, message: Message, delivery: NewDelivery) -> dict[str, Any]:
         """The text as the target gets it, before it is fitted to the service's length."""
-        schema, asked_for = self._service(delivery.name)
-        ready = content.prepare(message, schema, asked_for)
+        ready = self.wiring.notifier.get(delivery.name).prepare(message)
         hold = delivery.hold
         return {
             "target": delivery.name,
             "title": ready.title,
             "body": ready.body,
             "format": ready.format,
+            "note": delivery.note,
             "held": None
             if hold is None
             else {
@@ -105,12 +140,6 @@ class DryRun:
                 "wait_seconds": hold.wait_ms / 1000 if hold.kind == "group" else None,
             },
         }
-
-    def _service(self, target: str) -> tuple[str, MessageFormat | None]:
-        channel, _, name = target.partition("/")
-        position, _, schema = name.partition("-")
-        url = self.settings.channels[channel].urls[int(position) - 1].get_secret_value()
-        return schema, content.format_of_url(url)
 
 
 @asynccontextmanager
@@ -127,7 +156,7 @@ async def dry_run(settings: Settings) -> AsyncIterator[DryRun]:
     try:
         if has_store:
             await engine.outbox.catch_up()
-        yield DryRun(settings=settings, wiring=engine.wiring)
+        yield DryRun(settings=settings, wiring=engine.wiring, store=store if has_store else None)
     finally:
         if has_store:
             await store.close()

@@ -86,6 +86,7 @@ def route(
 async def _explain(settings: Settings, event: Event, now_ms: int) -> dict[str, Any]:
     async with dry_run(settings) as dry:
         handlers = dry.wiring.registry.matching(event.type)
+        foretold = await dry.foretell(event, now_ms)
         return {
             "event": {
                 "type": event.type,
@@ -93,7 +94,9 @@ async def _explain(settings: Settings, event: Event, now_ms: int) -> dict[str, A
                 "received_at": iso(event.received_at),
             },
             "handlers": [handler.name for handler in handlers],
-            "routes": [dry.shown(ruling) for ruling in dry.rulings(event, now_ms)],
+            "routes": [dry.row(ruling) for ruling in foretold.rulings],
+            "recoveries": dry.said(foretold.recoveries),
+            "streaks": list(foretold.streaks),
         }
 
 
@@ -159,11 +162,17 @@ def _print(document: dict[str, Any]) -> None:
         print_line("routes: none in the settings")
     for row in document["routes"]:
         _print_route(row)
+    for note in document["streaks"]:
+        print_line(f"streak: {note}", "yellow")
+    if document["recoveries"]:
+        print_line("recovery:", "green")
+    for message in document["recoveries"]:
+        _print_message(message)
 
 
 def _print_route(row: dict[str, Any]) -> None:
     when = f" when {row['when']}" if row["when"] else ""
-    label = row["name"] or row["number"]
+    label = row["label"]
     if not row["takes"]:
         print_line(f"route {label}: {row['match']}{when}: no, {row['why_not']}", "dim")
         return

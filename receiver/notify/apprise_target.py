@@ -20,6 +20,9 @@ from receiver.traces import error_text, error_trace
 
 log = structlog.get_logger("receiver.notify")
 
+_OF_ANY_SERVICE = frozenset({"http", "https"})
+"""Schemes of addresses that services show to their users; Apprise knows whose each one is."""
+
 
 class AppriseTarget:
     """One Apprise URL, i.e. one recipient. How a send runs, and what if it hangs: see `Lane`."""
@@ -70,6 +73,16 @@ class AppriseTarget:
             )
         return self._services[slot]
 
+    def prepare(self, message: Message) -> content.Content:
+        """See `Target.prepare`."""
+        schema = self._schema
+        if schema in _OF_ANY_SERVICE:
+            schema = _schema_of(self.open(), schema)
+        return self._prepare(message, schema)
+
+    def _prepare(self, message: Message, schema: str) -> content.Content:
+        return content.prepare(message, schema, self._asked_for)
+
     # --- in the worker thread -------------------------------------------------------------------
 
     def _deliver(self, message: Message, record: Recording, slot: int) -> SendResult:
@@ -106,7 +119,7 @@ class AppriseTarget:
         apprise = Apprise(asset=service.asset)
         apprise.add(service)
         schema = _schema_of(service, self._schema)
-        ready = content.prepare(message, schema, self._asked_for)
+        ready = self._prepare(message, schema)
         if self._asked_for is None and schema in content.TOLD_MARKDOWN_SCHEMAS:
             service.notify_format = "markdown" if ready.format == "markdown" else "text"
         ready = pieces.fit(service, schema, ready)
@@ -134,7 +147,7 @@ class AppriseTarget:
 
 def _schema_of(service: Any, schema: str) -> str:
     """The scheme of the service's own URLs, also for an `https://` that the service shows."""
-    if schema not in {"http", "https"}:
+    if schema not in _OF_ANY_SERVICE:
         return schema
     own = service.secure_protocol or service.protocol
     return own if isinstance(own, str) else str(own[0])

@@ -13,6 +13,7 @@ from urllib.parse import unquote
 
 from receiver.errors import ConfigError
 from receiver.model import Message, Outcome
+from receiver.notify.content import Content
 from receiver.notify.lane import Lane
 from receiver.notify.target import DELIVERED, SendResult
 from receiver.rate import Rate
@@ -68,8 +69,12 @@ class FileTarget:
         self.pace = self._lane.pace
 
     async def send(self, message: Message) -> SendResult:
-        line = _line(message, self._now())
+        line = _line(message, self.prepare(message), self._now())
         return await self._lane.run(lambda _slot: self._append(line))
+
+    def prepare(self, message: Message) -> Content:
+        """See `Target.prepare`. A file is no service with a markup: it gets the text as it is."""
+        return Content(message.title, *message.body_in("text"))
 
     async def close(self) -> None:
         self._lane.stop()
@@ -87,15 +92,14 @@ class FileTarget:
         return DELIVERED
 
 
-def _line(message: Message, now: datetime) -> bytes:
-    body, format_ = message.body_in("text")
+def _line(message: Message, text: Content, now: datetime) -> bytes:
     record = {
         "sent_at": now.isoformat(timespec="milliseconds"),
         "channel": message.channel,
         "severity": message.severity.value,
-        "format": format_,
-        "title": message.title,
-        "body": body,
+        "format": text.format,
+        "title": text.title,
+        "body": text.body,
         "attachments": [
             {"name": file.name, "content_type": file.content_type, "bytes": len(file.content)}
             for file in message.attachments

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from typing import Protocol
 
 from receiver.model import Message, Outcome
+from receiver.notify.content import Content
 from receiver.rate import Pace
 
 MAX_ERROR_BYTES = 2048
@@ -55,6 +56,13 @@ class Target(Protocol):
         """Send it once. Never raises for what a target does, and never waits for ever.
 
         It ends within the channel's timeout, counted from when its turn comes.
+        """
+        ...
+
+    def prepare(self, message: Message) -> Content:
+        """The text as it gets it, before that is fitted to what the service takes at a time.
+
+        Blocking where the service is not known yet. Raises ConfigError for a URL that is wrong.
         """
         ...
 

@@ -87,6 +87,7 @@ ROWS: dict[str, list[Row]] = {
     "route": [
         Row("--type billing.credits_low", "routes: none in the settings"),
         Row("{event} --source claribi", "good.a"),
+        Row("--cases {folder}/none.toml", "none.toml: No such file", 2),
     ],
     "channels list": [Row("", "ops/1-file")],
     "channels test": [
