@@ -103,7 +103,7 @@ async def test_a_duplicate_is_not_counted(store: SqliteStore) -> None:
     assert backlog.count == 1
 
 
-def test_an_outage_of_the_store_is_told_once(store: SqliteStore) -> None:
+async def test_an_outage_of_the_store_is_told_once(store: SqliteStore) -> None:
     backlog = Backlog(store, most=1)
     with capture_logs() as logs:
         for _ in range(3):
