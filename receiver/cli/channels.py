@@ -13,10 +13,13 @@ from receiver.cli.deployment import store_of
 from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table
 from receiver.cli.times import iso
+from receiver.durations import format_duration
 from receiver.errors import UsageError
 from receiver.model import Message, Outcome, Severity, from_ms
 from receiver.notify import Notifier, SendResult
+from receiver.quiet import WEEKDAYS
 from receiver.settings import Settings, load_settings
+from receiver.settings.channels import ChannelSettings
 from receiver.settings.problems import name_hint
 from receiver.store.base import OpenCircuit
 
@@ -29,6 +32,8 @@ _COLOURS = {Outcome.DELIVERED: "green", Outcome.PERMANENT: "red"}
 def list_(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
     """List every channel's targets, their limits, what waits for them, and open circuits.
 
+    Below them stands what holds a channel's messages, and its fallback.
+
     Example: clarihook channels list
     """
     settings = load_settings(home)
@@ -40,6 +45,9 @@ def list_(home: HomeOption = HERE, as_json: JsonOption = False) -> None:
     else:
         columns = ("target", "rate", "at a time", "timeout", "waiting", "circuit")
         print_table(columns, [_cells(row) for row in rows])
+        for name, channel in settings.channels.items():
+            if rules := _rules(channel):
+                print_line(f"{name}: {'; '.join(rules)}")
 
 
 @app.command("test")
@@ -56,8 +64,9 @@ def send_test(
 ) -> None:
     """Send a message that is marked [TEST] to each target once, and show how that ended.
 
-    No server is needed, nothing is stored and nothing is tried again. The exit status is 1 if a
-    target did not take it.
+    No server is needed, nothing is stored and nothing is tried again; quiet hours, silences,
+    digests, throttles and the fallback play no part. The exit status is 1 if a target did not
+    take it.
 
     Example: clarihook channels test ops
 
@@ -102,8 +111,30 @@ async def _rows(settings: Settings) -> list[dict[str, Any]]:
                 "circuit": "closed" if until_ms is None else "open",
                 "open_until": None if until_ms is None else iso(from_ms(until_ms)),
                 "reason": None if circuit is None else circuit.reason,
+                "rules": _rules(of),
+                "fallback": of.fallback,
             })  # fmt: skip
     return rows
+
+
+def _rules(channel: ChannelSettings) -> list[str]:
+    """What holds a channel's messages, and where they go if they can't be sent, in words."""
+    rules = []
+    if (quiet := channel.quiet_hours) is not None:
+        days = "" if quiet.days == WEEKDAYS else f" on {', '.join(quiet.days)}"
+        unless = "" if quiet.unless is None else f", unless {quiet.unless} or worse"
+        span = f"{quiet.from_:%H:%M} to {quiet.until:%H:%M} {quiet.timezone}"
+        rules.append(f"quiet hours {span}{days}{unless}")
+    if channel.group_by is not None:
+        by = ", ".join(channel.group_by) or "all together"
+        wait, every = format_duration(channel.wait), format_duration(channel.every)
+        rules.append(f"grouped by {by}, after {wait}, then every {every}")
+    if channel.throttle is not None:
+        by = f" by {', '.join(channel.throttle_by)}" if channel.throttle_by else ""
+        rules.append(f"at most {channel.throttle}{by}")
+    if channel.fallback is not None:
+        rules.append(f"fallback {channel.fallback}")
+    return rules
 
 
 def _cells(row: dict[str, Any]) -> tuple[object, ...]:
@@ -180,5 +211,7 @@ def _print_test(test: _Test) -> None:
     status = "" if result.status_code is None else f", HTTP {result.status_code}"
     line = f"{test.target}: {result.outcome}{status}, {test.duration_ms:.0f} ms"
     print_line(line, _COLOURS.get(result.outcome, "yellow"))
+    if result.retry_after_seconds:
+        print_line(f"  it asks to be left alone for {result.retry_after_seconds:g} s", "yellow")
     if result.error:
         print_line(f"  {result.error_class}: {result.error.removeprefix(f'{test.target}: ')}")

@@ -1,6 +1,7 @@
 """`clarihook channels` and `clarihook route`, in a process of their own."""
 
 import json
+import socket
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
@@ -22,6 +23,8 @@ class _Answer(BaseHTTPRequestHandler):
         self.server.bodies.append(json.loads(body))  # type: ignore[attr-defined]
         self.send_response(int(self.path.strip("/").partition("?")[0]))
         self.send_header("Content-Length", "0")
+        if self.path.startswith("/429"):
+            self.send_header("Retry-After", "30")
         self.end_headers()
 
     def log_message(self, *arguments: object) -> None:
@@ -107,6 +110,39 @@ def test_a_test_that_arrives_ends_with_0(home: Path, clarihook: Clarihook) -> No
     )  # fmt: skip
 
 
+def test_each_way_to_fail_has_its_cause(
+    home: Path, clarihook: Clarihook, web: ThreadingHTTPServer
+) -> None:
+    with socket.socket() as mute:  # takes connections and says nothing
+        mute.bind(("127.0.0.1", 0))
+        mute.listen()
+        port, silent = web.server_port, mute.getsockname()[1]
+        urls = [
+            f"json://127.0.0.1:{port}/404", f"json://127.0.0.1:{port}/429",
+            "json://127.0.0.1:9/", "json://no-such-host.invalid/", f"jsons://127.0.0.1:{port}/",
+            f"json://127.0.0.1:{silent}/",
+        ]  # fmt: skip
+        with (home / "config/clarihook.toml").open("a") as file:
+            file.write(f'[channels.bad]\nurls = {json.dumps(urls)}\ntimeout = "2s"\n')
+            file.write('quiet_hours = {from = "00:00", until = "23:59"}\nfallback = "ops"\n')
+        result = clarihook("channels", "test", "bad")
+    assert result.returncode == 1
+    text = result.stdout
+    assert "bad/1-json: permanent, HTTP 404" in text
+    assert "bad/2-json: transient, HTTP 429" in text
+    assert "it asks to be left alone for 30 s" in text
+    assert "bad/3-json: transient" in text
+    assert "Connection refused" in text
+    assert "bad/4-json: transient" in text
+    assert "bad/5-jsons: transient" in text
+    assert "SSL" in text
+    assert "bad/6-json: unknown" in text
+    assert web.bodies[0]["title"].startswith("[TEST] bad/")  # type: ignore[attr-defined]
+    assert not (home / "data/messages.jsonl").exists(), "no fallback gets it"
+    listed = clarihook("channels", "list").stdout
+    assert "bad: quiet hours 00:00 to 23:59 UTC; fallback ops" in listed
+
+
 def test_a_mistyped_channel_gets_the_nearest_name(home: Path, clarihook: Clarihook) -> None:
     result = clarihook("channels", "test", "opps")
     assert result.returncode == 2
@@ -137,10 +173,10 @@ def test_a_route_is_explained_rule_by_rule(
         "handlers: mine.warn",
         "route 1: billing.* when event.data.remaining < 100: yes",
         "  note: its body failed, a plain one was sent: 'dict object' has no attribute 'plan'",
-        "  ops (ops/1-json, ops/2-file), warning:",
+        "  ops (ops/1-json, ops/2-file), warning, text:",
         "    Only 50 left",
         "    remaining: 50",
-        "  broken (broken/1-json, broken/2-json), warning:",
+        "  broken (broken/1-json, broken/2-json), warning, text:",
         "    Only 50 left",
         "    remaining: 50",
         "route 2: billing.* when event.data.remaining < 10: no, `when` is false",
@@ -153,7 +189,8 @@ def test_a_file_is_routed_and_what_is_no_event_is_refused(home: Path, clarihook:
     (home / "event.json").write_text('{"event": "report.generated", "data": {}}')
     document = json.loads(clarihook("route", "event.json", "--json").stdout)
     assert [row["takes"] for row in document["routes"]] == [False, False, True]
-    assert document["routes"][2]["messages"][0]["targets"] == ["ops/1-json", "ops/2-file"]
+    (message,) = document["routes"][2]["messages"]
+    assert [each["target"] for each in message["targets"]] == ["ops/1-json", "ops/2-file"]
 
     (home / "list.json").write_text("[1]")
     for arguments, said in [
