@@ -28,7 +28,7 @@ class RedactingFilter(logging.Filter):
     def filter(self, record: logging.LogRecord) -> bool:
         if _is_silent.get():
             return False
-        if _is_captured.get():
+        if _is_captured.get() and record.name == _APPRISE:
             setattr(record, IN_A_RESULT, True)
         record.msg, record.args = self._mask(record.getMessage()), ()
         if record.exc_info:
@@ -43,6 +43,7 @@ class RedactingFilter(logging.Filter):
         return text
 
 
+_APPRISE = "apprise"
 _is_silent: ContextVar[bool] = ContextVar("clarihook_apprise_is_silent", default=False)
 _is_captured: ContextVar[bool] = ContextVar("clarihook_apprise_is_captured", default=False)
 _log_filter = RedactingFilter()
@@ -100,7 +101,7 @@ def keep_apprise_logger() -> None:
     `dictConfig` (which disables existing loggers) would erase the cause; below WARNING it
     prints whole token URLs and payloads.
     """
-    logger = logging.getLogger("apprise")
+    logger = logging.getLogger(_APPRISE)
     logger.disabled = False
     logger.setLevel(logging.WARNING)
     logger.addFilter(_log_filter)

@@ -163,7 +163,8 @@ def test_no_secret_of_a_url_comes_out_anywhere(
     assert "urllib3.connectionpool" in said, "the log is chatty"
     for (status, output), each in zip(outputs, words, strict=True):
         assert "Traceback" not in output, (each, output)
-        assert status in (0, 1), (each, output)
+        # One address has no valid signature, which config check says.
+        assert status in ((2,) if each == ["config", "check"] else (0, 1)), (each, output)
         assert planted(output.encode()) == [], each
     assert planted(said.encode()) == []
     assert planted(b"".join(seen)) == []

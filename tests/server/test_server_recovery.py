@@ -125,7 +125,7 @@ def test_a_replay_and_a_dry_run_leave_a_live_streak_as_it_is(tmp_path: Path) -> 
         ]
         (would,) = route(COMPLETED, 5)["recoveries"]
         assert would["title"] == "source 1 recovered after 5 minutes, 2 failures"
-        assert would["targets"] == ["file/1-file"]
+        assert [each["target"] for each in would["targets"]] == ["file/1-file"]
         serve.post(body(COMPLETED, 1, 5))
         settle(home, WAITING)
         assert recoveries(home) == ["source 1 recovered after 5 minutes, 2 failures"]
