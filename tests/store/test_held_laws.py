@@ -53,7 +53,7 @@ class World:
         self.db.execute(
             QUERIES["insert_message_delivery"],
             (number, seq, TARGET, place.state.value, 0, 3, None, place.due_ms, now, message,
-             None, None, *place[2:]),
+             None, None, *place[2:], None),
         )  # fmt: skip
         self.came[number] = now
         if place.state is State.PENDING:
