@@ -94,7 +94,7 @@ def test_what_cannot_be_moved_is_said(deployment: Deployment) -> None:
     result = deployment.call("deliveries", "retry", dead)
     assert result.returncode == 1
     assert "retried 0 deliveries" in result.stdout
-    assert f"unchanged: {dead} is not dead, retrying or pending" in result.stdout
+    assert f"unchanged: {dead} is not dead, retrying, pending or held" in result.stdout
     wrong = dead[:-1] + ("0" if dead[-1] != "0" else "1")
     for arguments, text in (
         (["show", wrong], f"there is no delivery {wrong}; did you mean {dead}?"),
