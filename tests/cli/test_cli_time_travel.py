@@ -173,7 +173,8 @@ def test_mistakes_say_what_to_add(stored: Deployment) -> None:
         (["--since", "1d", "--save-answers", "x"], "--answers and --save-answers are for --diff"),
         ([*DIFF, "--answers", __file__], "--answers is no JSON"),
         ([*DIFF[:-2], "--type", "nothing.*", "--dry-run", "--diff"], "there is nothing to compare"),
-        ([*DIFF, "--type", "other.x"], "event is selected, of another type than mine.count is"),
+        ([*DIFF, "--type", "other.x"], "--type: nothing is stored of type 'other.x'"),
+        ([*DIFF, "--type", "clarihook.delivery.dead"], "of another type than mine.count is"),
         ([*DIFF, "--save-answers", "/nowhere/x"], "--save-answers /nowhere/x: No such file"),
     ):
         result = stored.run("replay", *arguments)

@@ -245,13 +245,14 @@ async def test_the_route_in_the_docs_tells_of_it(start_engine: StartEngine, tmp_
         (stored,) = await told(engine)
     (line,) = (tmp_path / "ops.jsonl").read_text().splitlines()
     message = json.loads(line)
-    assert message["title"] == "syncs.fail gave up on sync.failed"
+    assert message["title"] == "Dead after 2 attempts: syncs.fail"
     assert message["severity"] == "critical"
     data = stored.json["data"]
     assert message["body"].splitlines() == [
-        data["reason"],
-        f"clarihook deliveries show {data['delivery_id']}",
-        f"clarihook deliveries retry {data['delivery_id']}",
+        f"Why: {data['reason']}",
+        f"Event: sync.failed from {data['source']}, {data['event_id']}",
+        f"Look: clarihook deliveries show {data['delivery_id']}",
+        f"Again: clarihook deliveries retry {data['delivery_id']}",
     ]
 
 
