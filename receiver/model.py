@@ -95,6 +95,11 @@ class Severity(StrEnum):
     WARNING = "warning"
     CRITICAL = "critical"
 
+    @property
+    def rank(self) -> int:
+        """Its place in that order, from 0."""
+        return tuple(Severity).index(self)
+
 
 MessageFormat = Literal["text", "markdown", "html"]
 

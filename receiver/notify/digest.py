@@ -3,6 +3,7 @@
 from collections import Counter
 from dataclasses import dataclass, field
 from datetime import datetime
+from operator import attrgetter
 
 from receiver.model import DeliveryId, Event, Message, Severity, format_delivery_id
 
@@ -10,7 +11,6 @@ MOST_LINES = 20
 """Titles that are listed; the others are counted."""
 MOST_BODIES = 5
 MOST_BODY_CHARS = 500
-_SEVERITIES = tuple(Severity)
 
 
 @dataclass
@@ -28,7 +28,7 @@ class Digest:
         """Take one more in."""
         self.titles[message.title] += 1
         self._bodies[message.title] = message.body[:MOST_BODY_CHARS]
-        self._severity = max(self._severity, message.severity, key=_SEVERITIES.index)
+        self._severity = max(self._severity, message.severity, key=attrgetter("rank"))
         self._first = min(self._first or event.received_at, event.received_at)
         self._last = max(self._last or event.received_at, event.received_at)
 

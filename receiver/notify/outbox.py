@@ -15,6 +15,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from receiver.durations import format_duration
+from receiver.fields import field_at
 from receiver.holds import NO_RULES, Hold, NoiseRules, Throttle
 from receiver.model import Event, Message, NewDelivery, Severity, StagedMessage, from_ms, to_ms
 from receiver.printable import storable
@@ -33,7 +34,6 @@ CatchUp = Callable[[], Awaitable[None]]
 AddLink = Callable[[Message, Event, int], Message]
 """Adds the link that acknowledges the event, at that moment (ms)."""
 
-_SEVERITIES = tuple(Severity)
 _LONGEST_GROUP = 200
 
 
@@ -206,14 +206,9 @@ def _field(field: str, message: Message, event: Event) -> Any:
     if field in words:
         return words[field]
     try:
-        value = event.json
+        return field_at(event.json, field)
     except (ValueError, RecursionError):
         return None
-    for step in field.split("."):
-        if not isinstance(value, dict) or step not in value:
-            return None
-        value = value[step]
-    return value
 
 
 def _throttle(noise: NoiseRules, message: Message, event: Event) -> Throttle | None:
@@ -236,7 +231,7 @@ def _brief(value: Any) -> str:
 
 
 def _is_at_least(severity: Severity, unless: Severity | None) -> bool:
-    return unless is not None and _SEVERITIES.index(severity) >= _SEVERITIES.index(unless)
+    return unless is not None and severity.rank >= unless.rank
 
 
 def _local(moment: datetime, quiet: QuietHours) -> str:

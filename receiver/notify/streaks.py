@@ -4,7 +4,6 @@ The store keeps a streak among the values of the routes' deliveries, so that it 
 transaction that ends the event's routes: an attempt that was cut off has counted nothing.
 """
 
-import hashlib
 import json
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
@@ -12,6 +11,7 @@ from datetime import UTC, datetime
 from typing import Any, NamedTuple, Protocol
 
 from receiver.durations import spoken_duration
+from receiver.fields import field_at, text_of
 from receiver.model import Event, Message, Severity, from_ms, to_ms
 from receiver.patterns import compile_patterns
 
@@ -225,7 +225,7 @@ def _name(path: str, event: Event, value: str) -> str:
     stem = last.removesuffix("id").removesuffix("_")
     body = _body(event)
     for sibling in (f"{stem}_name" if stem else "name", "name"):
-        name = _at(".".join([*way, sibling]), body)
+        name = field_at(body, ".".join([*way, sibling]))
         if isinstance(name, str) and name.strip():
             return " ".join(name.split())[:_LONGEST_NAME]
     kind = stem or event.type.partition(".")[0]
@@ -257,22 +257,8 @@ def _body(event: Event) -> Any:
         return None
 
 
-def _at(path: str, body: Any) -> Any:
-    for step in path.split("."):
-        if not isinstance(body, dict):
-            return None
-        body = body.get(step)
-    return body
-
-
 def _value(path: str, body: Any) -> str | None:
-    """The text, number or boolean at the path, as text; None if there is nothing of that kind."""
-    value = _at(path, body)
-    if not isinstance(value, str):
-        return json.dumps(value) if isinstance(value, int | float) else None
-    if len(value) <= _LONGEST_VALUE and value.isprintable():
-        return value
-    return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+    return text_of(field_at(body, path), longest=_LONGEST_VALUE)
 
 
 def _key(watch: _Watch, event: Event, value: str) -> str:

@@ -1,8 +1,6 @@
 """A handler: a function with its patterns, its model and the way it is run."""
 
-import hashlib
 import inspect
-import json
 import types
 import typing
 from collections.abc import Callable, Mapping
@@ -13,6 +11,7 @@ from typing import Any
 from pydantic import PydanticSchemaGenerationError, PydanticUserError, TypeAdapter, ValidationError
 
 from receiver.errors import ClarihookError, HandlerLoadError
+from receiver.fields import field_at, text_of
 from receiver.model import Event
 from receiver.patterns import compile_patterns
 from receiver.rate import Rate
@@ -79,17 +78,11 @@ class Handler:
         """The ordering key in a parsed body: a string, number or boolean at `key`, as text.
 
         None, so no order, when the handler has no `key` or the body has nothing usable there.
-        A text too long for an index is replaced by its SHA-256.
+        A text too long for an index, or that can't be printed, is replaced by its SHA-256.
         """
-        if self.key is None:
-            return None
-        for step in self.key.split("."):
-            value = _child(value, step)
-        if not isinstance(value, str):
-            return json.dumps(value) if isinstance(value, int | float) else None
-        if len(value) <= _LONGEST_KEY:
-            return value
-        return hashlib.sha256(value.encode("utf-8", "surrogatepass")).hexdigest()
+        return (
+            None if self.key is None else text_of(field_at(value, self.key), longest=_LONGEST_KEY)
+        )
 
 
 def make_handlers(func: Callable[..., Any], prefix: str) -> list[Handler]:
@@ -191,14 +184,6 @@ _BRIEF: dict[str, Any] = {"include_url": False, "include_context": False, "inclu
 def _problem(error: Mapping[str, Any]) -> str:
     place = ".".join(str(step) for step in error["loc"])
     return f"{place}: {error['msg']}" if place else str(error["msg"])
-
-
-def _child(value: Any, step: str) -> Any:
-    if isinstance(value, dict):
-        return value.get(step)
-    if isinstance(value, list) and step.isdecimal() and int(step) < len(value):
-        return value[int(step)]
-    return None
 
 
 def _name_of(model: Any) -> str:

@@ -3,13 +3,13 @@ an escalation is either released or cancelled, and never both."""
 
 import os
 
+from receiver.acknowledge_token import KEY_BYTES
 from receiver.model import Acknowledgement, DeliveryId, EventId, from_ms, to_ms
 from receiver.store.base import Acknowledged
 from receiver.store.driver import sqlite3
 from receiver.store.queries import Queries
 
 _Q = Queries.load("acknowledging.sql")
-_KEY_BYTES = 32
 
 
 def acknowledge(db: "sqlite3.Connection", new: Acknowledgement) -> Acknowledged | None:
@@ -41,7 +41,7 @@ def find(db: "sqlite3.Connection", event_id: str) -> Acknowledgement | None:
 
 def link_key(db: "sqlite3.Connection") -> bytes:
     """The key that signs the links, made at the first call."""
-    db.execute(_Q["insert_key"], (os.urandom(_KEY_BYTES),))
+    db.execute(_Q["insert_key"], (os.urandom(KEY_BYTES),))
     key: bytes = db.execute(_Q["key"]).fetchone()[0]
     return key
 

@@ -14,6 +14,8 @@ from typing import Any
 
 from jinja2 import Undefined
 
+from receiver.fields import field_at
+
 NOTHING = "—"
 MAX_FACTS = 20
 MAX_FACT_CHARS = 200
@@ -157,9 +159,7 @@ def pick(value: Any, *paths: str) -> Any:
     'no disk'
     """
     for path in paths:
-        found = value
-        for name in path.split("."):
-            found = found.get(name) if isinstance(found, Mapping) else None
+        found = field_at(value, path)
         if not is_missing(found) and found not in ("", [], {}):
             return found
     return None
