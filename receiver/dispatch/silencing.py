@@ -1,5 +1,7 @@
 """Which silences there are now, as this process knows it."""
 
+import asyncio
+
 import structlog
 
 from receiver.errors import StoreError
@@ -19,12 +21,29 @@ class Silences:
         self._known: list[Silence] = []
         self._silencer = Silencer()
         self._changes: int | None = None
+        self._latest: asyncio.Future[None] | None = None
+        """The look that began last."""
+        self._next: asyncio.Future[None] | None = None
+        """The one that waits for it."""
 
     async def catch_up(self) -> None:
         """Read them anew if anything in the store has changed.
 
-        So what is staged after `silence add` has ended is held, in every process.
+        So what is staged after `silence add` has ended is held, in every process. One look is
+        for all who came before it began: they go on in the order in which they came, or messages
+        to a target would overtake one another.
         """
+        if self._next is None:
+            self._next = asyncio.ensure_future(self._look_after(self._latest))
+        await asyncio.shield(self._next)
+
+    async def _look_after(self, other: "asyncio.Future[None] | None") -> None:
+        if other is not None:
+            await asyncio.wait([other])
+        self._latest, self._next = self._next, None
+        await self._look()
+
+    async def _look(self) -> None:
         try:
             news = await self._store.silences_since(self._changes)
         except StoreError as error:

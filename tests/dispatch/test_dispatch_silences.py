@@ -147,3 +147,33 @@ async def test_a_silence_that_is_long_over_is_forgotten_unless_it_still_holds_so
     await store.add_silence(silence(hours=0.5, types=("none.*",)))
     await store.prune(events_before_ms=10**13, keys_before_ms=0, limit=9)
     assert [each.id for each in await store.silences()] == [1]
+
+
+async def test_who_looks_first_goes_on_first(
+    store: SqliteStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However long a look takes: else a later message would overtake an earlier one."""
+    first_may_end, looks, order = asyncio.Event(), 0, []
+    look = store.silences_since
+
+    async def slow_at_first(known: int | None) -> tuple[int, list[Silence]] | None:
+        nonlocal looks
+        looks += 1
+        if looks == 1:
+            await first_may_end.wait()
+        return await look(known)
+
+    monkeypatch.setattr(store, "silences_since", slow_at_first)
+    silences = Silences(store)
+
+    async def one(number: int) -> None:
+        await silences.catch_up()
+        order.append(number)
+
+    async with asyncio.timeout(20), asyncio.TaskGroup() as group:
+        for number in range(10):
+            group.create_task(one(number))
+            await asyncio.sleep(0)
+        first_may_end.set()
+    assert order == list(range(10))
+    assert looks == 2, "one look is for all who wait"
