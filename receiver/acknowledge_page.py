@@ -141,7 +141,7 @@ async def _name_in(request: Request) -> str | None:
         body += chunk
         if len(body) > MAX_FORM_BYTES:
             return None
-    fields = parse_qs(body.decode("utf-8", "replace"), max_num_fields=16)
+    fields = parse_qs(body.decode("utf-8", "replace"))
     name = " ".join(printable(fields.get("name", [""])[0]).split())
     return name[:MAX_NAME_CHARS]
 

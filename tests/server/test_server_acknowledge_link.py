@@ -7,7 +7,6 @@ import time
 from pathlib import Path
 from urllib.parse import urlencode
 
-import pytest
 from serve_process import Serve, event_body, opened, serving, settle, write_home
 
 from receiver.acknowledge_token import make_token
@@ -107,7 +106,7 @@ def test_a_link_outlives_a_restart_and_needs_no_name(tmp_path: Path) -> None:
     with serving(home) as serve:
         _, path = say(serve, home)
     with serving(home) as serve:
-        assert ask(serve, "POST", path, "")[0] == 200
+        assert ask(serve, "POST", path, "&".join(f"field{n}=x" for n in range(100)))[0] == 200
     assert acknowledged(home) == [("somebody with the link", "link")]
 
 
@@ -119,24 +118,20 @@ def test_of_a_long_message_the_link_comes_first(tmp_path: Path) -> None:
     assert message["body"].startswith("I take care of it: https://")
 
 
-@pytest.mark.parametrize(
-    "spoil",
-    [
-        lambda path: path[:-1] + ("A" if path[-1] != "A" else "B"),
-        lambda path: path[:-1],
-        lambda path: path + "A",
-        lambda _path: "/acknowledge/" + "A" * 72,
-        lambda _path: "/acknowledge/evt_00",
-        lambda _path: "/acknowledge/%00",
-    ],
-)
-def test_a_forged_link_leads_nowhere(tmp_path: Path, spoil: object) -> None:
+def test_a_forged_link_leads_nowhere(tmp_path: Path) -> None:
     home = deploy(tmp_path)
-    assert callable(spoil)
     with serving(home) as serve:
         _, path = say(serve, home)
-        for method in ("GET", "POST"):
-            assert ask(serve, method, spoil(path), "" if method == "POST" else None)[0] == 404
+        for forged in (
+            path[:-1] + ("A" if path[-1] != "A" else "B"),
+            path[:-1],
+            path + "A",
+            "/acknowledge/" + "A" * 72,
+            "/acknowledge/evt_00",
+            "/acknowledge/%00",
+        ):
+            assert ask(serve, "GET", forged)[0] == 404, forged
+            assert ask(serve, "POST", forged, "")[0] == 404, forged
         assert (acknowledged(home), held(home)) == ([], 1)
 
 
