@@ -16,9 +16,10 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 from receiver.acknowledge_link import PATH
 from receiver.acknowledge_page import AcknowledgePage
 from receiver.connections import answer_at_once, body_at_once
-from receiver.engine import Engine, load_registry, open_store
+from receiver.engine import Engine, load_registry
 from receiver.ingress import PREFIX, Ingress
 from receiver.settings import Settings
+from receiver.store.configured import open_store
 from receiver.store.driver import SQLITE_VERSION
 from receiver.store.sqlite import Role
 

@@ -29,28 +29,13 @@ from receiver.settings import Settings
 from receiver.settings.model import ClaribiSettings
 from receiver.store.base import Claim, Finish
 from receiver.store.space import DiskSpace
-from receiver.store.sqlite import Role, SqliteStore
+from receiver.store.sqlite import SqliteStore
 from receiver.wiring import Process, Wiring
 
 if TYPE_CHECKING:
     from claribi import AsyncClariBI, WebhookWaker
 
 log = structlog.get_logger("receiver.engine")
-
-
-def open_store(settings: Settings, *, role: Role) -> SqliteStore:
-    """The store of the settings, not yet opened. Raises ConfigError for a kind we don't have."""
-    if settings.sqlite_path is None:
-        raise ConfigError(
-            "store.url: this version keeps its data in SQLite only; write "
-            "sqlite:///data/clarihook.db"
-        )
-    return SqliteStore(
-        settings.sqlite_path,
-        role=role,
-        max_rejections=settings.rejections.max_count,
-        lease_seconds=settings.dispatch.lease.total_seconds(),
-    )
 
 
 def load_registry(settings: Settings) -> Registry:

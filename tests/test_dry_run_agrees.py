@@ -16,9 +16,10 @@ from hypothesis import settings as hypothesis_settings
 from hypothesis import strategies as st
 
 from receiver.cli.dry_run import dry_run
-from receiver.engine import Engine, load_registry, open_store
+from receiver.engine import Engine, load_registry
 from receiver.model import Delivery, Event, Message, NewEvent, Silence, State, to_ms
 from receiver.settings import Settings
+from receiver.store.configured import open_store
 from receiver.store.ids import new_event_id
 
 CHANNELS = ["ops", "night", "grouped", "scarce"]

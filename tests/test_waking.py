@@ -12,10 +12,11 @@ import pytest
 from claribi import waiting
 from claribi.waker import News, Subject
 from receiver.demo.world import open_world
-from receiver.engine import Engine, open_store
+from receiver.engine import Engine
 from receiver.model import NewEvent
 from receiver.registry import Registry
 from receiver.settings import Settings
+from receiver.store.configured import open_store
 from receiver.store.ids import new_event_id
 
 

@@ -21,8 +21,8 @@ from receiver.settings import Settings, StoreSettings, load_settings
 from receiver.store import inspection
 from receiver.store.backup import backup as copy_database
 from receiver.store.driver import SQLITE_VERSION
-from receiver.store.opening import migration_steps
 from receiver.store.pruning import KEY_SLICES
+from receiver.store.schema import migration_steps
 
 app = typer.Typer(help="Look after the database: check, back up, prune.")
 

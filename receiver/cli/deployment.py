@@ -10,6 +10,7 @@ from receiver.model import Delivery, Event, format_delivery_id, parse_delivery_i
 from receiver.settings import Settings
 from receiver.settings.problems import name_hint
 from receiver.store.base import DeliveryFilter, EventFilter
+from receiver.store.configured import open_store
 from receiver.store.sqlite import Role, SqliteStore
 
 if TYPE_CHECKING:
@@ -21,9 +22,6 @@ _NEAR = 500
 
 def store_of(settings: Settings, role: Role, *, must_exist: bool = True) -> SqliteStore:
     """The store, not yet opened. Raises UsageError if nothing was ever stored."""
-    # Slow to import: it brings all that runs deliveries.
-    from receiver.engine import open_store  # noqa: PLC0415
-
     store = open_store(settings, role=role)
     if must_exist and not store.path.exists():
         raise UsageError(

@@ -17,7 +17,6 @@ from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_warning
 from receiver.cli.times import duration
 from receiver.errors import UsageError
-from receiver.guard import check_form
 from receiver.settings import Settings, load_settings
 from receiver.settings.problems import name_hint
 from receiver.signatures import PRESETS, Scheme, SchemeSpec, build_scheme
@@ -111,6 +110,8 @@ def send(
     extra = json_object("--data", data) if data is not None else {}
     _warn_of_mistyped(event_type)
     if url is not None:
+        from receiver.guard import check_form  # noqa: PLC0415 - slow to import
+
         check_form("--url", url)
     settings = load_settings(home)
     sender = (

@@ -34,10 +34,11 @@ def work(
     """
     ignore_hangups()
     # Slow to import, and no other command needs them.
-    from receiver.engine import Engine, load_registry, open_store  # noqa: PLC0415
+    from receiver.engine import Engine, load_registry  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
     from receiver.reload import Reloader  # noqa: PLC0415
     from receiver.settings import load_settings  # noqa: PLC0415
+    from receiver.store.configured import open_store  # noqa: PLC0415
     from receiver.worker import run  # noqa: PLC0415
 
     overrides: dict[str, Any] = {"dispatch": {"enabled": True}}

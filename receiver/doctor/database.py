@@ -6,13 +6,13 @@ from collections.abc import Collection
 from datetime import UTC, datetime, timedelta
 
 from receiver.doctor.finding import Finding, fault, ok, warning
-from receiver.engine import open_store
 from receiver.errors import StoreError
 from receiver.model import State
 from receiver.settings import Settings
 from receiver.store import inspection
 from receiver.store.base import EventFilter
-from receiver.store.opening import migration_steps
+from receiver.store.configured import open_store
+from receiver.store.schema import migration_steps
 from receiver.store.sqlite import SqliteStore
 
 _CROWDED = 0.8

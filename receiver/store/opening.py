@@ -2,14 +2,12 @@
 
 import os
 from pathlib import Path
-from typing import NamedTuple
 
-from sqlite_utils import Database
-
-from receiver.errors import SchemaTooNew, StoreError
+from receiver.errors import StoreError
 from receiver.store.driver import SQLITE_VERSION, sqlite3
-from receiver.store.migrations import migrations
 
+LATEST_MIGRATION = "0013_keys"
+"""The last one in `migrations.py`; they are numbered from 0001."""
 BUSY_TIMEOUT_SECONDS = 5.0
 OLDEST_SQLITE = (3, 38, 0)
 """Brought `->>` and JSON functions in every build; RETURNING came with 3.35."""
@@ -62,7 +60,10 @@ def connect_writer(path: Path, *, may_migrate: bool = True) -> "sqlite3.Connecti
             )
         for pragma in _WRITER_PRAGMAS:
             connection.execute(f"PRAGMA {pragma}")
-        _migrate(path, connection, may_migrate=may_migrate)
+        if not _is_current(connection):
+            from receiver.store.schema import migrate  # noqa: PLC0415 - slow, seldom needed
+
+            migrate(path, connection, may_migrate=may_migrate)
         connection.execute("PRAGMA busy_timeout = 0")
     except BaseException as error:
         connection.close()
@@ -90,44 +91,18 @@ def check_readable(path: Path) -> None:
     try:
         connection = connect_reader(path)
         try:
-            db = Database(connection, execute_plugins=False)
-            if not _refuse_others(path, db):
+            if _is_current(connection):
+                return
+            from receiver.store.schema import applied_steps  # noqa: PLC0415 - slow, seldom needed
+
+            if not applied_steps(path, connection):
                 raise StoreError(
                     f"{path}: nothing is stored here yet. Start `clarihook serve` once, or check "
                     "--home and store.url."
                 )
-            if migrations.pending(db):
-                raise StoreError(
-                    f"{path}: written by an older clarihook. `clarihook db migrate` brings it up "
-                    "to date, and so does the start of `clarihook serve`."
-                )
-        finally:
-            connection.close()
-    except sqlite3.Error as error:
-        raise StoreError(explain_open(path, error)) from error
-
-
-class Steps(NamedTuple):
-    """The migrations of a database, by name."""
-
-    applied: list[str]
-    pending: list[str]
-
-
-def migration_steps(path: Path) -> Steps:
-    """Which migrations a database has and which it needs; none applied if there is no file.
-
-    Raises SchemaTooNew, or StoreError with the remedy, also for another program's database.
-    """
-    if not path.exists():
-        return Steps([], sorted(_names_of_ours()))
-    try:
-        connection = connect_reader(path)
-        try:
-            db = Database(connection, execute_plugins=False)
-            return Steps(
-                _refuse_others(path, db),
-                [migration.name for migration in migrations.pending(db)],
+            raise StoreError(
+                f"{path}: written by an older clarihook. `clarihook db migrate` brings it up "
+                "to date, and so does the start of `clarihook serve`."
             )
         finally:
             connection.close()
@@ -161,39 +136,17 @@ def _connect(database: str, *, uri: bool = False) -> "sqlite3.Connection":
     )
 
 
-def _migrate(path: Path, connection: "sqlite3.Connection", *, may_migrate: bool) -> None:
-    db = Database(connection, execute_plugins=False)
-    _refuse_others(path, db)
-    if not migrations.pending(db):
-        return
-    if not may_migrate:
-        raise StoreError(
-            f"{path}: written by an older clarihook, which is still at work on it. Stop it, then "
-            "start this one: it brings the database up to date."
-        )
-    migrations.apply(db)
+def _is_current(connection: "sqlite3.Connection") -> bool:
+    """Whether the schema is exactly this version's; false also for a file that is not ours.
 
-
-def _refuse_others(path: Path, db: Database) -> list[str]:
-    """The migrations that the database has; none if it is empty.
-
-    Raises SchemaTooNew, or StoreError for a database of another program: it is not ours to change.
+    Asked without sqlite-utils, whose import takes as long as all else that a command needs here.
     """
-    applied = [migration.name for migration in migrations.applied(db)]
-    if not applied and db.table_names():
-        raise StoreError(
-            f"{path}: this SQLite database is another program's, not clarihook's (it has a table "
-            f"{db.table_names()[0]!r}). Check store.url."
-        )
-    newer = sorted(set(applied) - _names_of_ours())
-    if newer:
-        raise SchemaTooNew(
-            f"{path}: written by a newer clarihook (it has {newer[-1]}, which this version does "
-            "not know). Install that version or a later one."
-        )
-    return applied
-
-
-def _names_of_ours() -> set[str]:
-    # On an empty database every migration of ours is pending: the public way to list them.
-    return {migration.name for migration in migrations.pending(Database(memory=True))}
+    try:
+        row = connection.execute(
+            "SELECT count(*), max(name) FROM _sqlite_migrations WHERE migration_set = 'clarihook'"
+        ).fetchone()
+    except sqlite3.OperationalError as error:
+        if error.sqlite_errorname == "SQLITE_ERROR":  # no such table
+            return False
+        raise
+    return tuple(row) == (int(LATEST_MIGRATION[:4]), LATEST_MIGRATION)

@@ -13,11 +13,12 @@ import pytest
 from dispatch_parts import event, until
 
 from receiver.dispatch import claiming
-from receiver.engine import Engine, load_registry, open_store
+from receiver.engine import Engine, load_registry
 from receiver.events import DeliveryDead
 from receiver.model import Event, State, format_delivery_id
 from receiver.settings import load_settings
 from receiver.store.base import EventFilter
+from receiver.store.configured import open_store
 
 pytestmark = pytest.mark.anyio
 

@@ -15,13 +15,14 @@ from dispatch_parts import event, until
 from forward_sink import SECRET, ForwardSink, forward_sink
 
 from receiver.dispatch import forwarding
-from receiver.engine import Engine, load_registry, open_store
+from receiver.engine import Engine, load_registry
 from receiver.errors import ConfigError
 from receiver.model import Delivery, Outcome, State
 from receiver.notify.routes import HOPS_HEADER, MAX_HOPS
 from receiver.replay import Selection
 from receiver.retry import RetryPolicy
 from receiver.settings import Settings, load_settings
+from receiver.store.configured import open_store
 
 pytestmark = pytest.mark.anyio
 

@@ -11,10 +11,11 @@ from typing import Any
 import pytest
 from dispatch_parts import TYPE, event, until
 
-from receiver.engine import Engine, load_registry, open_store
+from receiver.engine import Engine, load_registry
 from receiver.model import Delivery, State
 from receiver.settings import load_settings
 from receiver.store.base import DeliveryFilter
+from receiver.store.configured import open_store
 
 pytestmark = pytest.mark.anyio
 

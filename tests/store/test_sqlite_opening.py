@@ -16,7 +16,8 @@ from receiver.model import State
 from receiver.store.driver import has_wal_reset_race, sqlite3
 from receiver.store.files import OwnerLock
 from receiver.store.migrations import migrations
-from receiver.store.opening import migration_steps
+from receiver.store.opening import LATEST_MIGRATION
+from receiver.store.schema import migration_steps
 from receiver.store.sqlite import Role, SqliteStore
 
 pytestmark = pytest.mark.anyio
@@ -366,3 +367,10 @@ async def test_a_database_with_nothing_in_it_is_no_older_one(database: Path) -> 
     database.touch()
     with pytest.raises(StoreError, match="nothing is stored here yet"):
         await SqliteStore(database, role="reader").open()
+
+
+def test_the_latest_migration_is_the_last_of_all() -> None:
+    """What tells a current schema without sqlite-utils counts on their numbers."""
+    names = [migration.name for migration in migrations.pending(Database(memory=True))]
+    assert names[-1] == max(names) == LATEST_MIGRATION
+    assert [int(name[:4]) for name in names] == list(range(1, len(names) + 1))
