@@ -1,10 +1,14 @@
 """For every test: what one has set for the whole process, the next one does not find."""
 
 import logging
+import os
 from collections.abc import Iterator
 
 import pytest
 import structlog
+
+# Hundreds of tests start our commands. Where it is set, each would compile all modules again.
+os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 
 
 @pytest.fixture(autouse=True)

@@ -18,7 +18,7 @@ def pair(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Deployment,
     """One that has five events, and one that accepts them; both servers run."""
     one = Deployment(tmp_path_factory.mktemp("one"))
     two = Deployment(tmp_path_factory.mktemp("two"))
-    one.serve()
+    one.serve("--no-reload")  # a test changes its settings for the command alone
     two.serve()
     try:
         one.send("good.a", "--count", "5", "--data", '{"name": "Müller"}')

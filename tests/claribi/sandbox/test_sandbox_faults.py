@@ -61,7 +61,8 @@ def test_a_connection_can_break_before_or_after_the_work(
     served: Running, after: bool, remaining: int
 ) -> None:
     served.sandbox.fail_next(drop=True, after=after)
-    with pytest.raises(httpx2.RemoteProtocolError):
+    # Which of them depends on whether the server had read all of the request by then.
+    with pytest.raises((httpx2.RemoteProtocolError, httpx2.ReadError)):
         served.api.post("analytics/query/", json={"query": "q"})
     assert served.sandbox.state.credits_remaining == remaining
     assert served.sandbox.calls[-1].status == 0
