@@ -10,6 +10,7 @@ import inspect
 import sys
 import threading
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from functools import partial
@@ -92,8 +93,8 @@ class _Block:
     """The last note before it."""
     lost_seconds: float = 0.0
     """In which the process did not run at all."""
-    looks: dict[FrameType | None, tuple[Place, float]] = field(default_factory=dict)
-    """What was seen: per run of a handler, where it was last, and for how long it was there."""
+    looks: dict[FrameType | None, Counter[Place]] = field(default_factory=dict)
+    """What was seen: per run of a handler, for how many microseconds it was where."""
     tell_at: float = 0.0
 
     def seconds(self, until: float) -> float:
@@ -102,13 +103,16 @@ class _Block:
 
     def add(self, place: Place, frame: FrameType | None, seconds: float) -> None:
         """Note what the loop was seen doing."""
-        _, before = self.looks.get(frame, (place, 0.0))
-        self.looks[frame] = place, before + seconds
+        self.looks.setdefault(frame, Counter())[place] += round(seconds * 1e6)
 
     def place(self, seconds: float) -> Place:
-        """Who did it: one run of a handler, if it alone took too long; many short ones, nobody."""
-        frame, (place, seen) = max(self.looks.items(), key=lambda each: each[1][1])
-        share = seen / sum(seen for _, seen in self.looks.values())
+        """Who did it: one run of a handler, if it alone took too long; many short ones, nobody.
+
+        Where, is where it was longest.
+        """
+        frame, places = max(self.looks.items(), key=lambda each: each[1].total())
+        ((place, _),) = places.most_common(1)
+        share = places.total() / sum(each.total() for each in self.looks.values())
         if frame is None or share * seconds > BLOCK_SECONDS - TICK_SECONDS:
             return place
         return Place(None, place.at)

@@ -49,7 +49,8 @@ def start_engine(tmp_path: Path, sink: ForwardSink) -> StartEngine:
 
     @asynccontextmanager
     async def start(**more: Any) -> AsyncIterator[Engine]:
-        route = {"name": "audit", "forward": sink.url, "forward_secret": SECRET, **more}
+        route = {"name": "audit", "match": "data_source.*", "forward": sink.url,
+                 "forward_secret": SECRET, **more}  # fmt: skip
         source = {"scheme": "claribi", "secrets": ["made-up-secret-for-tests"]}
         overrides = {"routes": [route], "sources": {"claribi": source}}
         settings = load_settings(tmp_path, {}, overrides)

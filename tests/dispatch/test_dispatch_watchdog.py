@@ -115,11 +115,11 @@ async def test_what_is_no_handlers_doing_is_told_without_a_name(store: SqliteSto
         _sleep()
         release.set()
         await in_state(store, delivery_id)
-        await until(lambda: blocks(logs))
-    (told,) = blocks(logs)
-    assert told["event"] == "loop.blocked"
-    assert "name" not in told
-    assert told["at"].endswith(" in _sleep")
+        # On a busy machine the loop may stand still elsewhere, too.
+        await until(lambda: any(each["at"].endswith(" in _sleep") for each in blocks(logs)))
+    for told in blocks(logs):
+        assert told["event"] == "loop.blocked"
+        assert "name" not in told
 
 
 async def test_a_block_is_told_while_it_lasts_and_the_same_one_only_counted(
