@@ -125,6 +125,8 @@ class Claimer:
         open_lanes = [lane for lane in lanes.values() if _may_claim(lane)]
         if not open_lanes:
             return False
+        for lane in open_lanes:
+            lane.has_refused = False
         due = await self._store.due_names([lane.name for lane in open_lanes], now_ms=now_ms)
         if any(lanes[name].circuit and not lanes[name].is_mine for name in due):
             # Whoever had it until now may have found its target dead.
@@ -134,7 +136,8 @@ class Claimer:
         lanes = self._lanes()
         due = [name for name in due if name in lanes]
         for lane in open_lanes:
-            lane.slot_at = None  # it has come; what is due goes first
+            if not lane.has_refused:
+                lane.slot_at = None  # it has come; what is due goes first
         wants = self._reserve_for_claims(lanes, due)
         if not wants:
             return False

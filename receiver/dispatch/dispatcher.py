@@ -229,17 +229,26 @@ class Dispatcher:
         One lane has none to give now, or is another worker's; or this worker may have been
         taken for dead.
         """
-        if self._is_stopping or not self.heart.has_lease:
+        if self._is_stopping or not self.heart.has_lease or self._room() < len(lanes):
+            taken = 0
+        else:
+            taken = self._take_places(lanes)
+        if taken < len(lanes):
+            for lane in lanes[:taken]:
+                self._return(lane)
+            for lane in lanes:
+                lane.turn_away()
             return False
-        if self._room() < len(lanes):
-            return False
+        self._reserved += taken
+        return True
+
+    @staticmethod
+    def _take_places(lanes: Sequence[Lane]) -> int:
+        """Take a place in each, as far as there are any; in how many."""
         for place, lane in enumerate(lanes):
             if (lane.is_limited and not lane.is_mine) or not lane.take_place():
-                for taken in lanes[:place]:
-                    self._return(taken)
-                return False
-        self._reserved += len(lanes)
-        return True
+                return place
+        return len(lanes)
 
     def give_up(self, lanes: Sequence[Lane]) -> None:
         """Return reserved places unused."""

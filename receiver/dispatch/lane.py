@@ -65,8 +65,8 @@ class Lane:
     waits; None if nothing waits. Until the dispatcher has looked for that, nothing new may
     overtake it: tokens are few, and under a steady stream it would wait for ever."""
     has_refused: bool = False
-    """Whether `take_place` has turned something away while a claim was under way, that may not
-    have seen it."""
+    """Of a lane with a pace: whether something was turned away while the dispatcher looked for
+    what is due, or claimed it, and may not have seen it."""
 
     def become(self, other: "Lane") -> None:
         """Run from now on what `other` runs, as it would.
@@ -115,14 +115,17 @@ class Lane:
         if self.pace is None:
             if self.room <= 0:
                 return False
-        elif self.slot_at is not None:
-            self.has_refused = True
-            return False
-        elif self.room <= 0 or self.pace.take(time.monotonic()) > 0:
-            self.slot_at = time.monotonic()
+        elif self.slot_at is not None or self.room <= 0 or self.pace.take(time.monotonic()) > 0:
+            self.turn_away()
             return False
         self.running += 1
         return True
+
+    def turn_away(self) -> None:
+        """Something new has to wait in the store, whatever the reason."""
+        if self.pace is not None:
+            self.has_refused = True
+            self.slot_at = time.monotonic() if self.slot_at is None else self.slot_at
 
     def take_places(self, most: int) -> int:
         """Take up to `most` places with their tokens; how many. `slot_at` says when to go on."""
