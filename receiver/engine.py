@@ -6,6 +6,7 @@ server runs.
 
 import asyncio
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 import structlog
@@ -169,7 +170,7 @@ class Engine:
                 self.dispatcher.add_lane(lane)
             self._watchdog.start()
             await self.dispatcher.start()
-            self._warm_up = asyncio.create_task(self._warm_up_channels(), name="warm-up")
+            self._warm_up = asyncio.create_task(self._warm_up_what_is_slow(), name="warm-up")
             releaser = Releaser(self.store, lambda: self.outbox, self.dispatcher.expect)
             self._releases = asyncio.create_task(releaser.run(), name="releases")
             self._replays = asyncio.create_task(
@@ -178,8 +179,11 @@ class Engine:
         else:
             await self.dispatcher.heart.start()
 
-    async def _warm_up_channels(self) -> None:
-        """Import Apprise and open every URL, so that the first message need not wait for it."""
+    async def _warm_up_what_is_slow(self) -> None:
+        """Import Apprise and open every URL, so that the first message need not wait for it; and
+        import the API client, or the first handler to use it would block the loop for as long."""
+        if self.settings.claribi.has_account:
+            await asyncio.to_thread(import_module, "claribi")
         if not self.notifier.channels:
             return
         try:

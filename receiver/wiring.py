@@ -327,8 +327,9 @@ class Wiring:
         claribi = self.settings.claribi
         if self._before is not None and self._before.settings.claribi == claribi:
             return self._before.resources.clients
-        has_claribi = claribi.api_key is not None or claribi.email is not None
-        return Clients((lambda: self._process.make_claribi(claribi)) if has_claribi else None)
+        return Clients(
+            (lambda: self._process.make_claribi(claribi)) if claribi.has_account else None
+        )
 
     def _handler_pace(self, handler: Handler) -> Pace | None:
         if handler.rate is None:

@@ -283,9 +283,8 @@ class _Resources:
         self.templates = load_templates(settings)
         self._values: dict[str, str] = {}
         self._http = httpx2.AsyncClient(transport=web, trust_env=False)
-        has_credentials = settings.claribi.api_key or settings.claribi.email
         self._claribi: AsyncClariBI | None = None
-        if has_credentials:
+        if settings.claribi.has_account:
             self._claribi = claribi_client(settings.claribi, transport=api)
         elif has_answers:
             self._claribi = AsyncClariBI(

@@ -87,7 +87,7 @@ def _channel_faults(error: ConfigError) -> list[Finding]:
 
 def _examine_claribi(settings: Settings) -> Finding:
     claribi = settings.claribi
-    if claribi.api_key is None and claribi.email is None:
+    if not claribi.has_account:
         remedy = "set claribi.api_key if a handler uses ctx.claribi"
         return warning("claribi", "no account, so handlers can't call the API", remedy)
     how = "an API key" if claribi.api_key is not None else f"the login of {claribi.email}"

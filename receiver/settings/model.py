@@ -259,6 +259,11 @@ class ClaribiSettings(Section):
     timeout: PositiveDuration = parse_duration("30s")
     """How long one call may take."""
 
+    @property
+    def has_account(self) -> bool:
+        """Whether there is anything to log in with."""
+        return self.api_key is not None or self.email is not None
+
 
 class NotifySettings(Section):
     """What holds for all messages."""
