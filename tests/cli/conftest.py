@@ -1,4 +1,4 @@
-"""Running the real command in a process of its own, in an empty working directory."""
+"""Running the real command in an empty working directory."""
 
 import os
 import subprocess
@@ -7,6 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from live_deployment import call_here
 
 REPOSITORY = Path(__file__).parents[2]
 Clarihook = Callable[..., subprocess.CompletedProcess[str]]
@@ -31,5 +32,22 @@ def clarihook(tmp_path: Path) -> Clarihook:
             timeout=60,
             check=False,
         )
+
+    return run
+
+
+@pytest.fixture
+def clarihook_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Clarihook:
+    """As `clarihook`, in this process: a tenth of the time. Not for what runs handlers."""
+    monkeypatch.chdir(tmp_path)
+    for name in [name for name in os.environ if name.startswith("CLARIHOOK_")]:
+        monkeypatch.delenv(name)
+    monkeypatch.setenv("COLUMNS", "120")
+
+    def run(*arguments: str, env: dict[str, str] | None = None) -> subprocess.CompletedProcess[str]:
+        with pytest.MonkeyPatch.context() as changed:
+            for name, value in (env or {}).items():
+                changed.setenv(name, value)
+            return call_here(*arguments)
 
     return run

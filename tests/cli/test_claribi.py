@@ -1,4 +1,4 @@
-"""`clarihook claribi …` as a process, against a sandbox over HTTP."""
+"""`clarihook claribi …` against a sandbox over HTTP."""
 
 import json
 import socket
@@ -19,13 +19,6 @@ from receiver.cli.claribi.show import bars, cell
 
 Result = subprocess.CompletedProcess[str]
 Clarihook = Callable[..., Result]
-
-# The entry stands in the table of commands; a test of this module alone doesn't need it there.
-CODE = """
-from receiver import cli
-cli.COMMANDS.setdefault("claribi", cli.Entry("receiver.cli.claribi:app", "The clariBI API."))
-cli.main()
-"""
 
 
 class Server(uvicorn.Server):
@@ -79,9 +72,9 @@ def configure(home: Path, served: Served, **account: str) -> None:
 
 
 @pytest.fixture
-def claribi(clarihook: Clarihook, served: Served) -> Clarihook:
+def claribi(clarihook_here: Clarihook, served: Served) -> Clarihook:
     def run(*arguments: str, key: str = served.sandbox.api_key) -> Result:
-        return clarihook("claribi", *arguments, code=CODE, env={"CLARIBI_API_KEY": key})
+        return clarihook_here("claribi", *arguments, env={"CLARIBI_API_KEY": key})
 
     return run
 
@@ -279,7 +272,7 @@ def test_missing_account_says_what_to_set(
     clarihook: Clarihook, served: Served, tmp_path: Path
 ) -> None:
     configure(tmp_path, served)
-    result = clarihook("claribi", "whoami", code=CODE)
+    result = clarihook("claribi", "whoami")
     assert result.returncode == 2
     assert "claribi.api_key" in result.stderr
 
@@ -289,7 +282,7 @@ def test_login_with_totp_from_the_settings(
 ) -> None:
     secret = served.sandbox.totp_secret
     configure(tmp_path, served, email="mfa@example.com", password="mfa-password", totp=secret)
-    result = clarihook("claribi", "whoami", code=CODE)
+    result = clarihook("claribi", "whoami")
     assert result.returncode == 0
     assert "mfa@example.com" in result.stdout
 

@@ -54,13 +54,13 @@ def test_help_imports_nothing_slow(clarihook: Clarihook) -> None:
     assert not imported & slow
 
 
-def test_help_says_what_stands_in_brackets_and_fills_its_lines(clarihook: Clarihook) -> None:
+def test_help_says_what_stands_in_brackets_and_fills_its_lines(clarihook_here: Clarihook) -> None:
     """Brackets are no markup, and a line ends where the terminal does, not where the code's did."""
     wide = {"COLUMNS": "300"}
-    shown = clarihook("rejections", "list", "--help", env=wide).stdout
+    shown = clarihook_here("rejections", "list", "--help", env=wide).stdout
     assert "[rejections] in the settings says how many are kept" in shown
-    assert "[claribi] in the settings" in clarihook("claribi", "--help", env=wide).stdout
-    shown = clarihook("events", "send", "--help", env=wide).stdout
+    assert "[claribi] in the settings" in clarihook_here("claribi", "--help", env=wide).stdout
+    shown = clarihook_here("events", "send", "--help", env=wide).stdout
     assert "at a rate or as fast as it goes, and a summary" in shown
 
 
@@ -77,9 +77,9 @@ def subcommands(command: Any, words: tuple[str, ...]) -> list[tuple[str, ...]]:
     ids=" ".join,
 )
 def test_every_command_takes_home_and_shows_an_example(
-    words: tuple[str, ...], clarihook: Clarihook
+    words: tuple[str, ...], clarihook_here: Clarihook
 ) -> None:
-    result = clarihook(*words, "--help")
+    result = clarihook_here(*words, "--help")
     assert result.returncode == 0, result.stderr
     assert "--home" in result.stdout
     usage, _, rest = result.stdout.partition("Usage:")[2].partition("\n")
@@ -104,11 +104,11 @@ def test_home_is_taken_before_and_after_the_command(
     arguments: list[str],
     variable: str | None,
     expected: str,
-    clarihook: Clarihook,
+    clarihook_here: Clarihook,
     tmp_path: Path,
 ) -> None:
     env = {"CLARIHOOK_HOME": variable} if variable else {}
-    result = clarihook(*arguments, env=env)
+    result = clarihook_here(*arguments, env=env)
     assert f"there is no config/clarihook.toml in {tmp_path / expected};" in result.stderr
 
 
