@@ -28,6 +28,8 @@ _TEXTS = re.compile(
     r"""|"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|//[^\n]*""",
     re.DOTALL,
 )
+IS_FALSE = "is false"
+"""What most conditions say of most events: compared by identity where many are asked."""
 _CHARACTERS_PER_STEP = 2000
 """What CEL's own functions go through in the time of a step, or less."""
 
@@ -77,7 +79,7 @@ class Condition:
             return f"could not be decided: {cause}"
         if result is True:
             return None
-        return "is false" if result is False else f"gave {result!r}, not true or false"
+        return IS_FALSE if result is False else f"gave {result!r}, not true or false"
 
     def _is_too_much(self, facts: Facts) -> bool:
         # To count is dear, and seldom needed.

@@ -14,7 +14,7 @@ from urllib.parse import urlsplit
 from receiver.errors import ConfigError
 from receiver.holds import NO_OPTIONS, Escalation, NoiseOptions
 from receiver.model import Event, Message, Severity
-from receiver.notify.condition import Condition
+from receiver.notify.condition import IS_FALSE, Condition
 from receiver.notify.facts import Facts, Path, shortest
 from receiver.notify.streaks import incident, opening_types
 from receiver.patterns import compile_patterns
@@ -133,6 +133,8 @@ class _Route:
     body: "Template | None"
     noise: NoiseOptions | None
     """How it wants its messages grouped and throttled; None goes by the channels' rules."""
+    false_note: str
+    """What is noted of it when its condition is false."""
 
     def refusal(self, facts: Facts) -> str | None:
         """Why it says nothing of an event that is of its types and its source."""
@@ -197,9 +199,12 @@ class RouteTable:
         candidates = self._candidates(event.source, event.type)
         facts = Facts(event, candidates.paths)
         for route in candidates.routes:
-            refusal = route.refusal(facts)
-            if refusal is not None:
-                notes.append(f"route {route.label}: {refusal}")
+            # Of hundreds nearly all are false: written out, it takes a fifth less time.
+            condition = route.condition
+            if condition is not None and (why := condition.refusal_by(facts)) is not None:
+                notes.append(
+                    route.false_note if why is IS_FALSE else f"route {route.label}: `when` {why}"
+                )
                 continue
             verdict = _speak(route, event, self._templates)
             said = [f"route {route.label}: {note}" for note in verdict.notes]
@@ -245,16 +250,19 @@ class RouteTable:
 def _compile(number: int, settings: RouteSettings, templates: Templates) -> _Route:
     if settings.template is not None and settings.template not in templates:
         raise ConfigError(f"route {settings.name or number}: {templates.hint(settings.template)}")
-    scope = f"route {settings.name or number} "
+    label = settings.name or str(number)
     return _Route(
         number=number,
-        label=settings.name or str(number),
+        label=label,
         settings=settings,
         fits=opening_types(settings),
         condition=None if settings.when is None else Condition(settings.when),
         title=None if settings.title is None else templates.inline(settings.title),
         body=None if settings.body is None else templates.inline(settings.body),
-        noise=None if settings.noise == NO_OPTIONS else replace(settings.noise, scope=scope),
+        noise=None
+        if settings.noise == NO_OPTIONS
+        else replace(settings.noise, scope=f"route {label} "),
+        false_note=f"route {label}: `when` {IS_FALSE}",
     )
 
 
