@@ -5,6 +5,7 @@ server runs.
 """
 
 import asyncio
+import time
 from collections.abc import Callable, Mapping
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
@@ -18,11 +19,13 @@ from receiver.dispatch import Dispatcher, Lane
 from receiver.dispatch.dead import tell_of_dead
 from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.releasing import Releaser
+from receiver.dispatch.run_target import REST_UNTIL
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
 from receiver.errors import ConfigError
 from receiver.housekeeping import keep_house
 from receiver.notify import Notifier
+from receiver.notify.classify import MAX_RETRY_AFTER_SECONDS
 from receiver.notify.outbox import Outbox
 from receiver.registry import Registry, load_handlers
 from receiver.replay import Progress, Repeater, Replayer, take_over_abandoned
@@ -169,6 +172,7 @@ class Engine:
             for lane in await self.wiring.stand_in_lanes():
                 self.dispatcher.add_lane(lane)
             self._watchdog.start()
+            await self._go_on_resting()
             await self.dispatcher.start()
             self._warm_up = asyncio.create_task(self._warm_up_what_is_slow(), name="warm-up")
             releaser = Releaser(self.store, lambda: self.outbox, self.dispatcher.expect)
@@ -178,6 +182,15 @@ class Engine:
             )
         else:
             await self.dispatcher.heart.start()
+
+    async def _go_on_resting(self) -> None:
+        """A target that asked for a rest (Retry-After) has the rest of it after a restart, too."""
+        for lane in self.wiring.lanes:
+            if lane.pace is not None and "/" in lane.name:  # no handler's name has one
+                until_ms = await self.store.value(lane.name, REST_UNTIL)
+                # No longer than any rest is, should the clock have been put back since.
+                left_seconds = min(int(until_ms or 0) / 1000 - time.time(), MAX_RETRY_AFTER_SECONDS)
+                lane.pace.pause(time.monotonic() + left_seconds)
 
     async def _warm_up_what_is_slow(self) -> None:
         """Import Apprise and open every URL, so that the first message need not wait for it; and

@@ -1,6 +1,7 @@
 """Sends what was claimed to its target, and says how it ended."""
 
 import asyncio
+import time
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
 
@@ -16,6 +17,9 @@ from receiver.templates.values import event_url
 _BUSY = "TargetBusy"
 """What a target says when nothing was sent: it hangs in an earlier send."""
 _WAIT_SECONDS = 5.0
+
+REST_UNTIL = "rest_until"
+"""Under this a target's name keeps until when it wants nothing (Retry-After), in Unix ms."""
 
 
 SendClaim = Callable[[Claim], Awaitable[SendResult]]
@@ -69,7 +73,11 @@ class TargetRunner:
             self.circuit.judge(result)
         if result.error_class == _BUSY:
             raise Postpone(result.retry_after_seconds or _WAIT_SECONDS)
-        return self._finish(ending, result)
+        finish = self._finish(ending, result)
+        if result.retry_after_seconds is None:
+            return finish
+        until_ms = int((time.time() + result.retry_after_seconds) * 1000)
+        return finish._replace(values={REST_UNTIL: str(until_ms)})
 
     def _finish(self, ending: Ending, result: SendResult) -> Finish:
         if result.outcome is Outcome.DELIVERED:

@@ -69,7 +69,8 @@ class Finish(NamedTuple):
     """The delivery's ordering key; a final state passes the turn to the key's next delivery."""
     messages: tuple[StagedMessage, ...] = ()
     values: Mapping[str, str | None] = {}
-    """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
+    """What is kept under the delivery's name, as `ctx.store` does: JSON text by key, None to
+    delete. A failed handler keeps nothing."""
     deliveries: tuple[NewDelivery, ...] = ()
     """More work on the same event, for handlers."""
     cancels: tuple["CancelHeld", ...] = ()

@@ -224,6 +224,38 @@ async def test_a_replay_forwards_again_unless_it_is_quiet(
     assert [headers["webhook-id"] for headers, _ in sink.taken] == [event_id] * (2 - quiet)
 
 
+async def test_a_rest_that_was_asked_for_outlives_a_restart(
+    start_engine: StartEngine, sink: ForwardSink
+) -> None:
+    """Retry-After is for all that goes there, not for what was refused alone."""
+    sink.answers = [(429, {"Retry-After": "3000"})]
+
+    async def forward_of(engine: Engine, event_id: str) -> Delivery | None:
+        made = await engine.store.deliveries_of(event_id)
+        return next((each for each in made if each.name == "forward/audit"), None)
+
+    async with start_engine(allow_private=True) as engine:
+        refused = await accept(engine)
+
+        async def is_refused() -> bool:
+            found = await forward_of(engine, refused)
+            return found is not None and found.state is State.RETRYING
+
+        await until(is_refused, seconds=20)
+    async with start_engine(allow_private=True) as engine:
+        lane = engine.dispatcher.lane("forward/audit")
+        assert lane is not None
+        assert lane.pace is not None
+        wait = lane.pace.take(time.monotonic())
+        assert 2900 < wait <= 3000
+        other = await accept(engine, dedupe_key=b"other")
+        await until(lambda: lane.slot_at is not None, seconds=20)
+        waits = await forward_of(engine, other)
+        assert waits is not None
+        assert (waits.state, waits.attempts) == (State.PENDING, 0)
+    assert len(sink.taken) == 1
+
+
 @pytest.mark.parametrize("secret", ["whsec_not/base64!!", "whpk_" + "A" * 43 + "="])
 async def test_a_secret_that_cannot_sign_stops_the_start(tmp_path: Path, secret: str) -> None:
     route = {"forward": "https://example.com/", "forward_secret": secret}
