@@ -19,7 +19,6 @@ from receiver.dispatch import Dispatcher, Lane
 from receiver.dispatch.dead import tell_of_dead
 from receiver.dispatch.intake import DispatchIntake, Planner
 from receiver.dispatch.releasing import Releaser
-from receiver.dispatch.run_target import REST_UNTIL
 from receiver.dispatch.threads import HandlerThreads
 from receiver.dispatch.watchdog import Watchdog
 from receiver.errors import ConfigError
@@ -31,7 +30,7 @@ from receiver.registry import Registry, load_handlers
 from receiver.replay import Progress, Repeater, Replayer, take_over_abandoned
 from receiver.settings import Settings
 from receiver.settings.model import ClaribiSettings
-from receiver.store.base import Claim, Finish
+from receiver.store.base import REST_UNTIL, Claim, Finish
 from receiver.store.space import DiskSpace
 from receiver.store.sqlite import SqliteStore
 from receiver.wiring import Process, Wiring

@@ -18,9 +18,6 @@ _BUSY = "TargetBusy"
 """What a target says when nothing was sent: it hangs in an earlier send."""
 _WAIT_SECONDS = 5.0
 
-REST_UNTIL = "rest_until"
-"""Under this a target's name keeps until when it wants nothing (Retry-After), in Unix ms."""
-
 
 SendClaim = Callable[[Claim], Awaitable[SendResult]]
 """Sends what a delivery is about, once. Like `Target.send` it raises nothing, and ends in time."""
@@ -77,7 +74,7 @@ class TargetRunner:
         if result.retry_after_seconds is None:
             return finish
         until_ms = int((time.time() + result.retry_after_seconds) * 1000)
-        return finish._replace(values={REST_UNTIL: str(until_ms)})
+        return finish._replace(rest_until_ms=until_ms)
 
     def _finish(self, ending: Ending, result: SendResult) -> Finish:
         if result.outcome is Outcome.DELIVERED:

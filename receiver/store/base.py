@@ -47,6 +47,10 @@ class Recorded(NamedTuple):
     """The new deliveries, in the order given; empty for a duplicate."""
 
 
+REST_UNTIL = "rest_until"
+"""Under this a target's name keeps until when it wants nothing (Retry-After), in Unix ms."""
+
+
 class Finish(NamedTuple):
     """How a claimed delivery's attempt ended, and all that commits with it."""
 
@@ -69,12 +73,13 @@ class Finish(NamedTuple):
     """The delivery's ordering key; a final state passes the turn to the key's next delivery."""
     messages: tuple[StagedMessage, ...] = ()
     values: Mapping[str, str | None] = {}
-    """What is kept under the delivery's name, as `ctx.store` does: JSON text by key, None to
-    delete. A failed handler keeps nothing."""
+    """What the handler keeps in `ctx.store`: JSON text by key, None to delete."""
     deliveries: tuple[NewDelivery, ...] = ()
     """More work on the same event, for handlers."""
     cancels: tuple["CancelHeld", ...] = ()
     """Held deliveries that are not to go out any more."""
+    rest_until_ms: int | None = None
+    """Until when the target wants nothing; kept as its value `REST_UNTIL`, however this ended."""
 
 
 class CancelHeld(NamedTuple):

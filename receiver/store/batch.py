@@ -271,6 +271,7 @@ def _is_plain(finish: Finish) -> bool:
         and not finish.deliveries
         and not finish.cancels
         and not finish.values
+        and finish.rest_until_ms is None
         and finish.status_code is None
     )
 

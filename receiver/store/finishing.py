@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from receiver.model import NewDelivery, StagedMessage, State
 from receiver.store import acknowledging, holding
-from receiver.store.base import Finish
+from receiver.store.base import REST_UNTIL, Finish
 from receiver.store.dead_events import DeadEvents
 from receiver.store.driver import sqlite3
 from receiver.store.queries import Queries
@@ -49,22 +49,17 @@ class Finisher:
             self._keep_what_was_staged(finish, now)
         elif finish.state is State.DEAD:
             self._dead_events.tell_of(self._db, finish.delivery_id)
-        if finish.values:
-            self._keep_values(finish, now)
+        if finish.rest_until_ms is not None:
+            name, _ = self._db.execute(self._q["name_and_key"], (finish.delivery_id,)).fetchone()
+            self._db.execute(
+                self._q["set_value"], (name, REST_UNTIL, str(finish.rest_until_ms), now)
+            )
         if finish.key is not None:
             self._pass_turn(finish.delivery_id, now)
         return True
 
-    def _keep_values(self, finish: Finish, now: int) -> None:
-        name, _ = self._db.execute(self._q["name_and_key"], (finish.delivery_id,)).fetchone()
-        for key, value in finish.values.items():
-            if value is None:
-                self._db.execute(self._q["delete_value"], (name, key))
-            else:
-                self._db.execute(self._q["set_value"], (name, key, value, now))
-
     def _keep_what_was_staged(self, finish: Finish, now: int) -> None:
-        event_seq, priority, replay_id, is_quiet = self._db.execute(
+        event_seq, name, priority, replay_id, is_quiet = self._db.execute(
             self._q["delivery_of_message"], (finish.delivery_id,)
         ).fetchone()
         for which in finish.cancels:
@@ -92,6 +87,11 @@ class Finisher:
             )  # fmt: skip
             if new.steps_aside and new.key is not None:
                 self._db.execute(self._q["pass_turn_of_key"], (new.name, new.key, now))
+        for key, value in finish.values.items():
+            if value is None:
+                self._db.execute(self._q["delete_value"], (name, key))
+            else:
+                self._db.execute(self._q["set_value"], (name, key, value, now))
 
     def _place(self, new: NewDelivery, event_seq: int, now: int) -> holding.Place:
         hold = new.hold

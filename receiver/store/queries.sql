@@ -356,6 +356,7 @@ VALUES (?, ?, ?, ?, ?)
 -- only shown: a quiet replay sends nothing.
 SELECT
     event_seq,
+    name,
     min(priority, 1),
     replay_id,
     coalesce((SELECT is_quiet FROM replays WHERE id = deliveries.replay_id), 0)

@@ -34,8 +34,8 @@ def home(tmp_path: Path) -> Path:
 ENV = {"HOOK_SECRET": SECRET}
 
 
-def test_check_sums_up_what_is_right(home: Path, clarihook: Clarihook) -> None:
-    result = clarihook("config", "check", env=ENV)
+def test_check_sums_up_what_is_right(home: Path, clarihook_here: Clarihook) -> None:
+    result = clarihook_here("config", "check", env=ENV)
     assert result.returncode == 0
     assert result.stdout.startswith(f"OK\n  home      {home}\n  sources   claribi (claribi)\n")
     warnings = result.stderr.splitlines()
@@ -46,9 +46,9 @@ def test_check_sums_up_what_is_right(home: Path, clarihook: Clarihook) -> None:
     assert "handlers does not exist" in warnings[2]
 
 
-def test_check_as_json(home: Path, clarihook: Clarihook) -> None:
-    good = clarihook("config", "check", "--json", env=ENV)
-    bad = clarihook("config", "check", "--json")
+def test_check_as_json(home: Path, clarihook_here: Clarihook) -> None:
+    good = clarihook_here("config", "check", "--json", env=ENV)
+    bad = clarihook_here("config", "check", "--json")
     assert (good.returncode, bad.returncode) == (0, 2)
     assert json.loads(good.stdout)["ok"] is True
     assert len(json.loads(good.stdout)["warnings"]) == 4
@@ -57,45 +57,49 @@ def test_check_as_json(home: Path, clarihook: Clarihook) -> None:
     assert json.loads(bad.stdout)["ok"] is False
 
 
-def test_check_reports_every_problem_and_ends_with_2(home: Path, clarihook: Clarihook) -> None:
+def test_check_reports_every_problem_and_ends_with_2(home: Path, clarihook_here: Clarihook) -> None:
     (home / "config/clarihook.toml").write_text(TEXT + "[servr]\n[[routes]]\nnotify = ['op']\n")
-    result = clarihook("config", "check")
+    result = clarihook_here("config", "check")
     assert result.returncode == 2
     assert result.stdout == ""
     assert result.stderr.startswith("error: the settings have 3 faults\n")
     assert 'config/clarihook.toml:10: servr: unknown key; did you mean "server"?' in result.stderr
 
 
-def test_check_builds_the_signature_schemes(home: Path, clarihook: Clarihook) -> None:
+def test_check_builds_the_signature_schemes(home: Path, clarihook_here: Clarihook) -> None:
     (home / "config/clarihook.toml").write_text(
         f'[sources.shop]\nscheme = "hmac"\nsecrets = ["{SECRET}"]\n'
         f'[sources.std]\nscheme = "standard"\nsecrets = ["whsec_!!!!!!!!!!!!!!!!!"]\n'
     )
-    result = clarihook("config", "check")
+    result = clarihook_here("config", "check")
     assert result.returncode == 2
     assert "config/clarihook.toml:1: sources.shop: header is not set" in result.stderr
     assert "config/clarihook.toml:4: sources.std: secret 1 " in result.stderr
 
 
-def test_check_refuses_a_store_that_this_version_has_not(home: Path, clarihook: Clarihook) -> None:
+def test_check_refuses_a_store_that_this_version_has_not(
+    home: Path, clarihook_here: Clarihook
+) -> None:
     env = {**ENV, "CLARIHOOK_STORE__URL": "postgresql://db.example.com/hooks"}
-    result = clarihook("config", "check", env=env)
+    result = clarihook_here("config", "check", env=env)
     assert (result.returncode, result.stdout) == (2, "")
     assert "store.url: this version keeps its data in SQLite only" in result.stderr
 
 
 def test_terminal_escapes_in_the_file_are_shown_not_obeyed(
-    home: Path, clarihook: Clarihook
+    home: Path, clarihook_here: Clarihook
 ) -> None:
     (home / "config/clarihook.toml").write_text('"\\u001b[2J" = 1\n')
-    result = clarihook("config", "check")
+    result = clarihook_here("config", "check")
     assert "\x1b" not in result.stderr
     assert "\\x1b[2J: unknown key" in result.stderr
 
 
-def test_show_gives_value_and_origin_and_hides_secrets(home: Path, clarihook: Clarihook) -> None:
+def test_show_gives_value_and_origin_and_hides_secrets(
+    home: Path, clarihook_here: Clarihook
+) -> None:
     env = {**ENV, "CLARIHOOK_SERVER__PORT": "9000"}
-    result = clarihook("config", "show", env=env)
+    result = clarihook_here("config", "show", env=env)
     rows = [" ".join(line.split()) for line in result.stdout.splitlines()]
     assert result.returncode == 0
     assert rows[0] == f"home: {home}"
@@ -114,8 +118,8 @@ def test_show_gives_value_and_origin_and_hides_secrets(home: Path, clarihook: Cl
         assert secret not in result.stdout
 
 
-def test_show_as_json(home: Path, clarihook: Clarihook) -> None:
-    document = json.loads(clarihook("config", "show", "--json", env=ENV).stdout)
+def test_show_as_json(home: Path, clarihook_here: Clarihook) -> None:
+    document = json.loads(clarihook_here("config", "show", "--json", env=ENV).stdout)
     settings = {row["key"]: row for row in document["settings"]}
     assert document["home"] == str(home)
     assert settings["dispatch.timeout"] == {
@@ -186,9 +190,9 @@ def findings(home: Path) -> Path:
 
 
 def test_what_is_hardly_meant_is_a_warning_with_its_line(
-    findings: Path, clarihook: Clarihook
+    findings: Path, clarihook_here: Clarihook
 ) -> None:
-    result = clarihook("config", "check", env=ENV)
+    result = clarihook_here("config", "check", env=ENV)
     assert result.returncode == 0
     file = "warning: config/clarihook.toml"
     expected = [
@@ -205,14 +209,14 @@ def test_what_is_hardly_meant_is_a_warning_with_its_line(
     assert len(lines) == len(expected)
     for line, text in zip(lines, expected, strict=True):
         assert text in line
-    strict = clarihook("config", "check", "--strict", "--json", env=ENV)
+    strict = clarihook_here("config", "check", "--strict", "--json", env=ENV)
     assert strict.returncode == 2
     assert len(json.loads(strict.stdout)["problems"]) == len(expected)
     assert len(json.loads(strict.stdout)["warnings"]) == len(expected)
 
 
 def test_what_cannot_run_is_an_error_and_all_of_it_is_told(
-    findings: Path, clarihook: Clarihook
+    findings: Path, clarihook_here: Clarihook
 ) -> None:
     (findings / "config/clarihook.toml").write_text(
         FINDINGS.split("[[routes]]", maxsplit=1)[0]
@@ -220,7 +224,7 @@ def test_what_cannot_run_is_an_error_and_all_of_it_is_told(
         '[handlers]\ndisabled = ["mine.tel"]\n'
         '[[routes]]\nforward = "https://example.com"\nforward_secret = "whsec_not/base64!!"\n'
     )
-    result = clarihook("config", "check", env=ENV)
+    result = clarihook_here("config", "check", env=ENV)
     assert result.returncode == 2
     for text in (
         "config/clarihook.toml:14: channels.many, URL 1: ",
@@ -229,23 +233,25 @@ def test_what_cannot_run_is_an_error_and_all_of_it_is_told(
     ):
         assert text in result.stderr
     (findings / "handlers" / "mine.py").write_text("import nothing_like_it\n")
-    assert "mine.py" in clarihook("config", "check", env=ENV).stderr
+    assert "mine.py" in clarihook_here("config", "check", env=ENV).stderr
 
 
-def test_every_missing_variable_is_told_at_once(home: Path, clarihook: Clarihook) -> None:
+def test_every_missing_variable_is_told_at_once(home: Path, clarihook_here: Clarihook) -> None:
     (home / "config/clarihook.toml").write_text(
         '[sources.a]\nscheme = "claribi"\nsecrets = ["env:ONE", "env:TWO"]\n'
         '[channels.ops]\nurls = ["env:THREE"]\n'
         '[[routes]]\nforward = "env:FOUR"\nforward_secret = "env:FIVE"\n'
     )
-    said = clarihook("config", "check").stderr
+    said = clarihook_here("config", "check").stderr
     for name in ("ONE", "TWO", "THREE", "FOUR", "FIVE"):
         assert f"the environment variable {name} is not set" in said
 
 
-def test_a_condition_that_is_none_is_told_with_its_column(home: Path, clarihook: Clarihook) -> None:
+def test_a_condition_that_is_none_is_told_with_its_column(
+    home: Path, clarihook_here: Clarihook
+) -> None:
     (home / "config/clarihook.toml").write_text(
         TEXT + '[[routes]]\nnotify = ["ops"]\nwhen = "event.data.a < && 3"\n'
     )
-    said = clarihook("config", "check", env=ENV).stderr
+    said = clarihook_here("config", "check", env=ENV).stderr
     assert "config/clarihook.toml:12: routes[0].when: is no CEL expression: column 16: " in said

@@ -20,35 +20,35 @@ def mode(path: Path) -> int:
 
 
 def test_init_makes_a_home_whose_settings_are_right_as_they_are(
-    clarihook: Clarihook, tmp_path: Path
+    clarihook_here: Clarihook, tmp_path: Path
 ) -> None:
-    result = clarihook("init", "hooks")
+    result = clarihook_here("init", "hooks")
     home = tmp_path / "hooks"
     assert result.returncode == 0
     assert f"clarihook serve --home {home}" in result.stdout
     loaded = load(home, {})
     assert loaded.warnings == ()
     assert loaded.settings.sources["claribi"].secrets[0].reference == f"file:{SECRET_FILE}"
-    assert clarihook("config", "check", "--home", "hooks").returncode == 0
+    assert clarihook_here("config", "check", "--home", "hooks").returncode == 0
 
 
-def test_what_is_private_is_private(clarihook: Clarihook, tmp_path: Path) -> None:
-    clarihook("init")
+def test_what_is_private_is_private(clarihook_here: Clarihook, tmp_path: Path) -> None:
+    clarihook_here("init")
     assert mode(tmp_path / "data") == mode(tmp_path / "secrets") == 0o700
     assert mode(tmp_path / SECRET_FILE) == mode(tmp_path / "config/clarihook.toml") == 0o600
     assert "/secrets/" in (tmp_path / ".gitignore").read_text()
 
 
-def test_every_home_has_a_secret_of_its_own(clarihook: Clarihook, tmp_path: Path) -> None:
-    clarihook("init", "a")
-    clarihook("init", "b")
+def test_every_home_has_a_secret_of_its_own(clarihook_here: Clarihook, tmp_path: Path) -> None:
+    clarihook_here("init", "a")
+    clarihook_here("init", "b")
     first, second = ((tmp_path / name / SECRET_FILE).read_text() for name in "ab")
     assert first != second
     assert len(bytes.fromhex(first)) == 32
 
 
-def test_every_shipped_file_is_written(clarihook: Clarihook, tmp_path: Path) -> None:
-    clarihook("init")
+def test_every_shipped_file_is_written(clarihook_here: Clarihook, tmp_path: Path) -> None:
+    clarihook_here("init")
     shipped = list(starter_files())
     assert {"config/clarihook.toml", "config/templates/README.md"} <= {f.path for f in shipped}
     for file in shipped:
@@ -60,7 +60,7 @@ def test_every_shipped_file_is_written(clarihook: Clarihook, tmp_path: Path) -> 
 
 
 def test_an_installed_wheel_writes_what_a_clone_writes(
-    clarihook: Clarihook, tmp_path: Path
+    clarihook_here: Clarihook, tmp_path: Path
 ) -> None:
     """The wheel has the starter files inside the package (pyproject.toml, force-include)."""
     site = tmp_path / "site"
@@ -69,8 +69,8 @@ def test_an_installed_wheel_writes_what_a_clone_writes(
         shutil.copytree(REPOSITORY / package, site / package, ignore=ignore)
     for folder in ("config", "handlers"):
         shutil.copytree(REPOSITORY / folder, site / "receiver/starter" / folder)
-    clarihook("init", "clone")
-    assert clarihook("init", "wheel", env={"PYTHONPATH": str(site)}).returncode == 0
+    clarihook_here("init", "clone")
+    assert clarihook_here("init", "wheel", env={"PYTHONPATH": str(site)}).returncode == 0
     written = [
         {f.relative_to(home): f.read_bytes() for f in home.rglob("*") if f.is_file()}
         for home in (tmp_path / "clone", tmp_path / "wheel")
@@ -87,12 +87,12 @@ def test_the_shipped_settings_are_right_with_secrets_in_the_environment() -> Non
 
 
 def test_a_second_init_keeps_what_is_there_and_says_so(
-    clarihook: Clarihook, tmp_path: Path
+    clarihook_here: Clarihook, tmp_path: Path
 ) -> None:
-    clarihook("init")
+    clarihook_here("init")
     (tmp_path / "config/clarihook.toml").write_text("# mine\n")
     secret = (tmp_path / SECRET_FILE).read_text()
-    result = clarihook("init")
+    result = clarihook_here("init")
     assert result.returncode == 0
     assert "kept   config/clarihook.toml" in result.stdout
     assert "Your settings were kept" in result.stdout
@@ -101,33 +101,33 @@ def test_a_second_init_keeps_what_is_there_and_says_so(
 
 
 def test_force_writes_the_settings_anew_but_never_the_secret(
-    clarihook: Clarihook, tmp_path: Path
+    clarihook_here: Clarihook, tmp_path: Path
 ) -> None:
-    clarihook("init")
+    clarihook_here("init")
     (tmp_path / "config/clarihook.toml").write_text("# mine\n")
     secret = (tmp_path / SECRET_FILE).read_text()
-    assert "wrote  config/clarihook.toml" in clarihook("init", "--force").stdout
+    assert "wrote  config/clarihook.toml" in clarihook_here("init", "--force").stdout
     assert "[sources.claribi]" in (tmp_path / "config/clarihook.toml").read_text()
     assert (tmp_path / SECRET_FILE).read_text() == secret
 
 
-def test_no_temporary_file_stays(clarihook: Clarihook, tmp_path: Path) -> None:
-    clarihook("init")
+def test_no_temporary_file_stays(clarihook_here: Clarihook, tmp_path: Path) -> None:
+    clarihook_here("init")
     assert not list(tmp_path.rglob("*.tmp"))
 
 
 @pytest.mark.parametrize("arguments", [["hooks"], ["--home", "hooks"]])
 def test_the_folder_can_be_an_argument_or_the_home(
-    arguments: list[str], clarihook: Clarihook, tmp_path: Path
+    arguments: list[str], clarihook_here: Clarihook, tmp_path: Path
 ) -> None:
-    clarihook("init", *arguments)
+    clarihook_here("init", *arguments)
     assert (tmp_path / "hooks/config/clarihook.toml").is_file()
 
 
 def test_a_folder_that_can_not_be_made_is_a_clear_error(
-    clarihook: Clarihook, tmp_path: Path
+    clarihook_here: Clarihook, tmp_path: Path
 ) -> None:
     (tmp_path / "file").write_text("")
-    result = clarihook("init", "file/inside")
+    result = clarihook_here("init", "file/inside")
     assert result.returncode == 2
     assert result.stderr.endswith("name a folder that you can write to\n")
