@@ -27,14 +27,14 @@ def test_a_copy_of_a_busy_server_serves(deployment: Deployment, tmp_path: Path) 
 
         def load() -> None:
             while not stop.is_set():
-                deployment.run("events", "send", "good.b", "--count", "20", "--url",
+                deployment.call("events", "send", "good.b", "--count", "20", "--url",
                                f"{deployment.origin}/hooks/claribi")  # fmt: skip
 
         sender = threading.Thread(target=load)
         sender.start()
         try:
-            made = [deployment.run("db", "backup", str(tmp_path)) for _ in range(2)]
-            checked = deployment.run("db", "check")
+            made = [deployment.call("db", "backup", str(tmp_path)) for _ in range(2)]
+            checked = deployment.call("db", "check")
         finally:
             stop.set()
             sender.join()
@@ -59,7 +59,7 @@ def test_a_copy_of_a_busy_server_serves(deployment: Deployment, tmp_path: Path) 
 
 
 def test_a_copy_replaces_nothing_unasked(deployment: Deployment, tmp_path: Path) -> None:
-    deployment.run("db", "migrate")
+    deployment.call("db", "migrate")
     copy = tmp_path / "copy.db"
     copy.write_text("mine")
     refused = deployment.call("db", "backup", str(copy))
@@ -84,18 +84,18 @@ def test_migrate_makes_and_updates_but_not_beside_a_server(deployment: Deploymen
     dry = deployment.json("db", "migrate", "--dry-run")
     assert dry["applied"] == []
     assert dry["pending"][0] == "0002_views"
-    done = deployment.run("db", "migrate")
+    done = deployment.call("db", "migrate")
     assert done.stdout.splitlines()[0] == "done  0002_views"
-    assert deployment.run("db", "migrate").stdout.startswith("up to date: 0")
+    assert deployment.call("db", "migrate").stdout.startswith("up to date: 0")
     assert deployment.json("db", "stats")["rows"]["events"] == 0
     deployment.serve()
     try:
-        assert deployment.run("db", "migrate").returncode == 0
+        assert deployment.call("db", "migrate").returncode == 0
         connection = sqlite3.connect(path)
         connection.execute("DELETE FROM _sqlite_migrations WHERE name = '0002_views'")
         connection.commit()
         connection.close()
-        refused = deployment.run("db", "migrate")
+        refused = deployment.call("db", "migrate")
         assert (refused.returncode, "is serving this database already" in refused.stderr) == (
             1, True,
         )  # fmt: skip
@@ -112,7 +112,7 @@ def test_check_names_what_is_wrong_and_fails(deployment: Deployment) -> None:
     connection.execute("DELETE FROM attempts")
     connection.commit()
     connection.close()
-    result = deployment.run("db", "check")
+    result = deployment.call("db", "check")
     assert result.returncode == 1
     assert "succeeded without an attempt that delivered" in result.stdout
     assert deployment.json("db", "check", "--quick")["sound"] is False
@@ -120,7 +120,7 @@ def test_check_names_what_is_wrong_and_fails(deployment: Deployment) -> None:
         with (deployment.home / "data/clarihook.db").open("r+b") as file:
             file.seek(4096 * page)
             file.write(b"\xff" * 4096)
-    broken = deployment.run("db", "check")
+    broken = deployment.call("db", "check")
     assert broken.returncode == 1
     assert "Traceback" not in broken.stderr
 
@@ -136,18 +136,18 @@ def test_prune_says_first_what_it_would_remove(deployment: Deployment) -> None:
         old = ("--keep", "0s", "--keep-dedupe", "0s")
         dry = deployment.json("db", "prune", *old, "--dry-run")
         assert dry == {"dry_run": True, "events": 4, "dedupe_keys": 5, "kept_events": 1}
-        asked = deployment.run("db", "prune", *old)
+        asked = deployment.call("db", "prune", *old)
         assert asked.returncode == 2
         assert "this would remove 4 events and 5 dedupe keys for good; add --yes" in asked.stderr
         assert deployment.json("db", "stats")["rows"]["events"] == 5
-        done = deployment.run("db", "prune", *old, "--yes")
+        done = deployment.call("db", "prune", *old, "--yes")
         first, second = done.stdout.splitlines()
         assert first == "removed 4 events and 5 dedupe keys"
         assert second.startswith("1 old event kept: a delivery of each is dead or has not ended")
         rows = deployment.json("db", "stats")["rows"]
         assert (rows["events"], rows["dedupe_keys"]) == (1, 0)
         # Within what the settings keep nothing is removed, and nobody is asked.
-        kept = deployment.run("db", "prune")
+        kept = deployment.call("db", "prune")
         assert kept.stdout == "removed 0 events and 0 dedupe keys\n"
     finally:
         deployment.stop()
@@ -161,8 +161,8 @@ def test_stats_say_what_there_is(deployment: Deployment) -> None:
         deployment.send("loud.a", "--count", "2")
         eventually(lambda: len(deployment.lines("data/messages.jsonl")) == 2)
         eventually(lambda: deployment.json("db", "stats")["states"] == {"succeeded": 4})
-        text = deployment.run("db", "stats").stdout
-        found = json.loads(deployment.run("db", "stats", "--json").stdout)
+        text = deployment.call("db", "stats").stdout
+        found = json.loads(deployment.call("db", "stats", "--json").stdout)
     finally:
         deployment.stop()
     assert "ops/1-file" in text

@@ -20,7 +20,7 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
 
 def add(deployment: Deployment, *conditions: str, comment: str = "moving") -> dict[str, Any]:
     """The silence, added by a process of its own."""
-    result = deployment.run("silence", "add", *conditions, "--comment", comment, "--json")
+    result = deployment.call("silence", "add", *conditions, "--comment", comment, "--json")
     assert result.returncode == 0, result.stderr
     found: dict[str, Any] = json.loads(result.stdout)
     return found
@@ -60,7 +60,7 @@ def test_a_server_obeys_a_silence_and_its_end(
     assert one["reason"].endswith(f", by {made['author']}: moving")
     assert one["due_at"] == made["until"]
 
-    ended = deployment.run("silence", "end", str(made["id"]), "--author", "bo", "--json")
+    ended = deployment.call("silence", "end", str(made["id"]), "--author", "bo", "--json")
     assert json.loads(ended.stdout)["released"] == 12
     eventually(lambda: len(sent(deployment)) == 2)
     assert sent(deployment)[1]["title"] == "12 \N{MULTIPLICATION SIGN} Heard"

@@ -41,14 +41,9 @@ def home(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def handlers(clarihook: Clarihook) -> Clarihook:
-    """`clarihook handlers …`; puts the group into the table of commands if it is not there."""
-    code = """
-from receiver import cli
-cli.COMMANDS.setdefault("handlers", cli.Entry("receiver.cli.handlers:app", "Handlers."))
-cli.main()
-"""
-    return partial(clarihook, "handlers", code=code)
+def handlers(clarihook_here: Clarihook) -> Clarihook:
+    """`clarihook handlers …`, in this process."""
+    return partial(clarihook_here, "handlers")
 
 
 @pytest.mark.usefixtures("home")
