@@ -27,14 +27,14 @@ def test_a_copy_of_a_busy_server_serves(deployment: Deployment, tmp_path: Path) 
 
         def load() -> None:
             while not stop.is_set():
-                deployment.call("events", "send", "good.b", "--count", "20", "--url",
+                deployment.run("events", "send", "good.b", "--count", "20", "--url",
                                f"{deployment.origin}/hooks/claribi")  # fmt: skip
 
         sender = threading.Thread(target=load)
         sender.start()
         try:
-            made = [deployment.call("db", "backup", str(tmp_path)) for _ in range(2)]
-            checked = deployment.call("db", "check")
+            made = [deployment.run("db", "backup", str(tmp_path)) for _ in range(2)]
+            checked = deployment.run("db", "check")
         finally:
             stop.set()
             sender.join()

@@ -57,17 +57,21 @@ def test_a_server_killed_in_the_middle_sends_again_with_the_same_id(
 
 def test_a_wait_that_was_asked_for_holds_over_a_restart(home: Path, sink: ForwardSink) -> None:
     sink.answers = [(429, {"Retry-After": "1200"})]
-    due = "SELECT state, due_at / 1000 - ? FROM deliveries WHERE name = 'forward/audit'"
+    due = "SELECT state, due_at / 1000 - ?, attempts FROM deliveries WHERE name = 'forward/audit'"
     now = int(time.time())
     with serving(home) as server:
         assert server.post(event_body("one"))[0] == 202
         settle(home, NOBODY_DID.format("retrying"))
         server.stop()
     with serving(home) as server, opened(home) as database:
-        # Of the same server, so it has looked for what is due once this one has been posted on.
+        # What comes for it now waits too.
         assert server.post(event_body("two"))[0] == 202
-        settle(home, NOBODY_DID.format("succeeded"))
-        (state, wait), *_ = database.execute(due, (now,)).fetchall()
-    assert state == "retrying"
+        settle(home, NOBODY_DID.format("pending"))
+        server.stop()
+        (state, wait, attempts), (others_state, _, others) = database.execute(
+            f"{due} ORDER BY id", (now,)
+        ).fetchall()
+    assert (state, attempts) == ("retrying", 1)
     assert 1200 <= wait < 1300
-    assert len(sink.taken) == 2
+    assert (others_state, others) == ("pending", 0)
+    assert len(sink.taken) == 1
