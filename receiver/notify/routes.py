@@ -199,7 +199,7 @@ class RouteTable:
         candidates = self._candidates(event.source, event.type)
         facts = Facts(event, candidates.paths)
         for route in candidates.routes:
-            # Of hundreds nearly all are false: written out, it takes a fifth less time.
+            # Of hundreds nearly all are false: written out, it takes a sixth less time.
             condition = route.condition
             if condition is not None and (why := condition.refusal_by(facts)) is not None:
                 notes.append(
