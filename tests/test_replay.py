@@ -148,7 +148,7 @@ def test_what_was_cut_off_is_finished_by_another_and_adds_nothing_twice(
                 raise ConnectionAbortedError
 
         with pytest.raises(ConnectionAbortedError):
-            await replayer.run(replay_id, die_half_way, until_added=True)
+            await replayer.run(replay_id, die_half_way, max_in_line=500, until_added=True)
         assert 0 < len(await replayed(store, replay_id)) < 1200
         await asyncio.gather(
             *[replayer_of(store).run(replay_id, ignore, until_added=True) for _ in range(3)]
@@ -166,13 +166,9 @@ def test_no_more_is_added_than_may_stand_in_line(tell: Callable[[Story], None]) 
         replayer = replayer_of(store)
         replay_id = (await replayer.begin(ALL, author="a", now_ms=BEGAN_MS + 9999)).replay.id
         most = 0
-
-        def watch(progress: Progress) -> None:
-            nonlocal most
-            most = max(most, progress.in_line)
-
-        running = asyncio.create_task(replayer.run(replay_id, watch, max_in_line=100))
+        running = asyncio.create_task(replayer.run(replay_id, ignore, max_in_line=100))
         while not running.done():
+            most = max(most, await store.count_in_line(replay_id))
             await run_all(store, State.SUCCEEDED, limit=50)
             await asyncio.sleep(0)
         ended = await running

@@ -21,14 +21,20 @@ from receiver.replay.selection import Rest, Selection
 from receiver.store.base import Store
 
 MAX_IN_LINE = 2_000
-PART_EVENTS = 100
+PART_EVENTS = 50
 """Events in one part at most: while it is written, no live event can be."""
+REST_SHARE = 0.5
+"""How long to rest after a part, of the time that it took: the server needs the file too."""
 POLL_SECONDS = 0.1
 CLOSE_POLL_SECONDS = 0.01
 """With few deliveries at a time: how soon the next follows the last."""
 STILL_SECONDS = 5.0
 BEAT_SECONDS = 5.0
 """How often whoever adds parts says so while it adds none."""
+
+
+Part = list[tuple[EventId, list[NewDelivery]]]
+"""The deliveries of some events."""
 
 
 def _nothing() -> None:
@@ -112,8 +118,8 @@ class Replayer:
 
         `until_added` returns as soon as every event has its deliveries.
         """
-        begun, added = time.monotonic(), 0
-        still, beat_at = _Stillness(self._on_still), begun + BEAT_SECONDS
+        adding = _Adding(max_in_line=max_in_line)
+        still = _Stillness(self._on_still)
         while True:
             looked_at = time.monotonic()
             progress = await find(self._store, replay_id)
@@ -122,42 +128,50 @@ class Replayer:
             is_open = rest is not None and rest.is_open
             if progress.has_stopped or (until_added and not is_open):
                 return progress
-            # Looking costs more, the larger the replay is: it never takes over a fifth.
-            wait = 4 * (time.monotonic() - looked_at)
-            poll = POLL_SECONDS
-            if is_open:
-                assert rest is not None, "what is open has a rest"
-                room = max_in_line
-                if rest.concurrency is not None:
-                    room, poll = min(room, rest.concurrency), CLOSE_POLL_SECONDS
-                room -= progress.in_line
-                events = PAGE_EVENTS
-                if rest.events_per_second is not None:
-                    allowed = int(rest.events_per_second * (looked_at - begun)) + 1
-                    events = min(events, allowed - added)
-                left = rest
-                if room > 0 and events > 0:
-                    left = await self._add(progress, rest, room=room, events=events)
-                    added += left.matched - rest.matched
-                if left is not rest:
-                    beat_at = looked_at + BEAT_SECONDS
-                    if rest.events_per_second is None and rest.concurrency is None:
-                        wait = poll = 0.0
-                elif looked_at >= beat_at:
-                    await self._beat(progress)
-                    beat_at = looked_at + BEAT_SECONDS
             still.look(progress, looked_at)
-            await asyncio.sleep(max(wait, poll))
+            # A look at the whole costs more, the larger the replay is: it never takes over a fifth.
+            look_at = looked_at + max(POLL_SECONDS, 5 * (time.monotonic() - looked_at))
+            if is_open:
+                await self._add_parts(progress, adding, until=look_at)
+            await asyncio.sleep(max(0.0, look_at - time.monotonic()))
 
-    async def _beat(self, progress: Progress) -> None:
-        """Say that somebody still adds to the replay."""
-        same = progress.replay.rest or ""
-        await self._store.extend_replay(progress.replay.id, was=same, rest=same)
+    async def _add_parts(self, progress: Progress, adding: "_Adding", *, until: float) -> None:
+        """Add part after part for so long; ends early if another process has changed the replay."""
+        replay_id, was = progress.replay.id, progress.replay.rest
+        rest, in_line = progress.rest, progress.in_line
+        assert rest is not None, "what is open has a rest"
+        assert was is not None, "a rest is read from its text"
+        while rest.is_open:
+            now = time.monotonic()
+            left, part = rest, Part()
+            room, events = adding.room(rest, in_line), adding.events(rest, now)
+            if room > 0 and events > 0:
+                left, part = await self._next_part(
+                    rest, room=room, events=events, is_idle=in_line == 0
+                )
+            if left is not rest or adding.is_quiet(now):
+                text = left.dump()
+                if not await self._store.extend_replay(
+                    replay_id, was=was, rest=text, is_open=left.is_open, deliveries=part
+                ):
+                    return
+                self._wake()
+                adding.count(left.matched - rest.matched, now)
+                was = text
+            is_added = left is not rest
+            rest = left
+            pause = adding.pause(rest, took=time.monotonic() - now if is_added else None)
+            if time.monotonic() + pause >= until:
+                return
+            await asyncio.sleep(pause)
+            in_line = await self._store.count_in_line(replay_id)
 
-    async def _add(self, progress: Progress, rest: Rest, *, room: int, events: int) -> Rest:
-        """Add the next part: up to `events` of them, and `room` deliveries.
+    async def _next_part(
+        self, rest: Rest, *, room: int, events: int, is_idle: bool
+    ) -> tuple[Rest, Part]:
+        """The next part, of up to `events` and `room` deliveries, and what is left after it.
 
-        What is left; the same `rest` if there was no room or another process was faster.
+        It is the same `rest` if there is no room.
         """
         selection = rest.selection
         wanted = min(PAGE_EVENTS, rest.total - rest.scanned)
@@ -166,23 +180,11 @@ class Replayer:
         page = await Scanner(self._store, selection).page(rest.position, at_most=wanted)
         fitting = [candidate.event for candidate in page if candidate.fits]
         planned = await self._repeater.deliveries(fitting[:events], selection)
-        is_idle = progress.in_line == 0
         left, part = _take(rest, page, planned, room=room, events=events, is_idle=is_idle)
         # Fewer than wanted: retention has removed the others meanwhile.
         if len(page) < wanted and left.scanned == rest.scanned + len(page):
             left = replace(left, scanned=left.total)
-        if left.scanned == rest.scanned:
-            return rest
-        assert progress.replay.rest is not None, "a rest is read from its text"
-        was_first = await self._store.extend_replay(
-            progress.replay.id,
-            was=progress.replay.rest,
-            rest=left.dump(),
-            is_open=left.is_open,
-            deliveries=part,
-        )
-        self._wake()
-        return left if was_first else rest
+        return (rest, []) if left.scanned == rest.scanned else (left, part)
 
 
 def _take(
@@ -193,12 +195,12 @@ def _take(
     room: int,
     events: int,
     is_idle: bool,
-) -> tuple[Rest, list[tuple[EventId, list[NewDelivery]]]]:
+) -> tuple[Rest, Part]:
     """What is left after as much of the page as there is room for, and the deliveries of that.
 
     An event's deliveries are added together: if nothing is in line, whatever the room.
     """
-    part: list[tuple[EventId, list[NewDelivery]]] = []
+    part: Part = []
     scanned, matched, position = rest.scanned, rest.matched, rest.position
     limit = rest.selection.limit
     for event, fits in page:
@@ -215,6 +217,44 @@ def _take(
             scanned = rest.total
             break
     return replace(rest, scanned=scanned, matched=matched, position=position), part
+
+
+class _Adding:
+    """How much a run may add, and how soon."""
+
+    def __init__(self, *, max_in_line: int) -> None:
+        self._max_in_line = max_in_line
+        self._began_at = time.monotonic()
+        self._added = 0
+        self._spoke_at = self._began_at
+
+    def room(self, rest: Rest, in_line: int) -> int:
+        """How many deliveries more."""
+        return min(self._max_in_line, rest.concurrency or self._max_in_line) - in_line
+
+    def events(self, rest: Rest, now: float) -> int:
+        """How many events more, of at most a page."""
+        if rest.events_per_second is None:
+            return PAGE_EVENTS
+        allowed = int(rest.events_per_second * (now - self._began_at)) + 1
+        return min(PAGE_EVENTS, allowed - self._added)
+
+    def is_quiet(self, now: float) -> bool:
+        """Whether it has been silent for so long that it has to say that it goes on."""
+        return now - self._spoke_at >= BEAT_SECONDS
+
+    def count(self, events: int, now: float) -> None:
+        """So many were added."""
+        self._added += events
+        self._spoke_at = now
+
+    def pause(self, rest: Rest, *, took: float | None) -> float:
+        """How long to wait after a part that took so long, or after none."""
+        if rest.concurrency is not None:
+            return CLOSE_POLL_SECONDS
+        if rest.events_per_second is not None or took is None:
+            return POLL_SECONDS
+        return REST_SHARE * took
 
 
 class _Stillness:

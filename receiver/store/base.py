@@ -547,6 +547,10 @@ class Store(Protocol):
     async def find_replay(self, replay_id: int) -> Replay | None:
         """A replay with how its deliveries stand now."""
 
+    async def count_in_line(self, replay_id: int) -> int:
+        """How many of a replay's deliveries wait for a place to run, or run. Cheap: its cost grows
+        with the answer, not with the replay."""
+
     async def replays(self, *, limit: int) -> list[Replay]:
         """The latest replays, newest first."""
 

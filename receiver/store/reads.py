@@ -279,6 +279,10 @@ class SqliteReads:
             is_quiet=bool(is_quiet),
         )
 
+    async def count_in_line(self, replay_id: int) -> int:
+        """See `Store.count_in_line`."""
+        return int((await self._rows("count_in_line", (replay_id,)))[0][0])
+
     async def abandoned_replays(self, *, before_ms: int) -> list[int]:
         """See `Store.abandoned_replays`."""
         return [row[0] for row in await self._rows("abandoned_replays", (before_ms,))]

@@ -216,6 +216,11 @@ FROM deliveries
 WHERE replay_id = ?
 GROUP BY state
 
+-- name: count_in_line
+SELECT count(*)
+FROM deliveries
+WHERE replay_id = ? AND state IN ('pending', 'running')
+
 -- name: attempts
 SELECT
     delivery_id, number, started_at, duration_ms, outcome,

@@ -1,5 +1,6 @@
 """`clarihook replay`: beside a server and without one, cut off by Ctrl-C and by kill -9."""
 
+import os
 import signal
 from collections import Counter
 from collections.abc import Iterator
@@ -177,6 +178,8 @@ def test_a_replay_beside_a_server_is_cancelled_from_elsewhere(deployment: Deploy
     (deployment.home / "go").unlink()
     run = deployment.popen("replay", "--type", "slow.*")
     eventually(lambda: len(deployment.lines("started")) == 14)  # half of its four places
+    niceness = os.getpriority(os.PRIO_PROCESS, run.pid)
+    assert niceness >= 10, "live events come first, at the processor too"
     result = deployment.call("replay", "cancel", "1")
     assert result.returncode == 0
     assert "replay 1 cancelled: 12 events, 2 running, 10 cancelled" in result.stdout

@@ -886,6 +886,7 @@ class ReplayContract:
         assert found is not None
         assert (found.author, found.selection, found.events) == ("ada", "the old one", 1)
         assert found.states == {State.SUCCEEDED: 1, State.RUNNING: 1}
+        assert await store.count_in_line(replay_id) == 1, "of this replay, and not of the live one"
 
     async def test_a_claim_takes_at_most_so_many_replays(self, store: Store) -> None:
         for _ in range(2):
@@ -926,6 +927,7 @@ class ReplayContract:
         (found,) = await store.replays(limit=5)
         assert (found.id, found.events, found.rest) == (replay_id, 2, None)
         assert found.states == {State.PENDING: 2}
+        assert await store.count_in_line(replay_id) == 2
 
     async def test_a_replay_is_abandoned_once_nobody_adds_to_it(self, store: Store) -> None:
         """Whoever adds says so with each part, or with the same again while it waits."""
