@@ -236,7 +236,7 @@ class Acknowledgement:
     event_id: EventId
     at: datetime
     author: str
-    how: Literal["command", "link"]
+    how: Literal["command", "link", "console"]
     comment: str | None = None
 
 
@@ -245,6 +245,35 @@ class StagedMessage(NamedTuple):
 
     message: Message
     deliveries: tuple[NewDelivery, ...]
+
+
+class Role(StrEnum):
+    """What a token's bearer may do in the console."""
+
+    VIEWER = "viewer"
+    """Look at everything."""
+    OPERATOR = "operator"
+    """And act: acknowledge events."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Token:
+    """Lets a person into the console. The store keeps a digest of it, never the token."""
+
+    id: int = 0
+    name: str
+    """Whose it is; what is done with it is noted under this name."""
+    role: Role
+    created_at: datetime
+    expires_at: datetime | None = None
+    """When it ends by itself; None is never."""
+    used_at: datetime | None = None
+    """When somebody last signed in with it."""
+    revoked_at: datetime | None = None
+
+    def is_valid(self, now: datetime) -> bool:
+        """Whether it still opens anything."""
+        return self.revoked_at is None and (self.expires_at is None or now < self.expires_at)
 
 
 @dataclass(frozen=True, kw_only=True)

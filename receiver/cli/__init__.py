@@ -51,6 +51,7 @@ COMMANDS: dict[str, Entry] = {
     "sandbox": Entry("receiver.cli.sandbox:sandbox", "Run a local stand-in for clariBI."),
     "claribi": Entry("receiver.cli.claribi:app", "Call the clariBI API."),
     "db": Entry("receiver.cli.db:app", "Look after the database: check, back up, prune."),
+    "token": Entry("receiver.cli.token:app", "Say who may look into the console."),
     "doctor": Entry("receiver.cli.doctor:doctor", "Check everything, or try out a crash."),
     "config": Entry("receiver.cli.config:app", "Check and show the settings."),
 }

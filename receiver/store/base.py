@@ -25,6 +25,7 @@ from receiver.model import (
     Silence,
     StagedMessage,
     State,
+    Token,
 )
 
 LIVE = 0
@@ -483,6 +484,23 @@ class Store(Protocol):
     async def acknowledgement(self, event_id: str) -> Acknowledgement | None:
         """Who takes care of an event, if anybody has said so."""
 
+    async def add_token(self, new: Token, digest: bytes) -> int | None:
+        """Keep a new token by its SHA-256; its number. None if a valid one has that name."""
+
+    async def revoke_token(self, number: int, *, now_ms: int) -> bool:
+        """End a token; False if it had been ended before, or there is none."""
+
+    async def use_token(self, number: int, *, now_ms: int) -> None:
+        """Note that somebody has signed in with it."""
+
+    async def tokens(self) -> list[Token]:
+        """All of them, the oldest first; those that are over too."""
+
+    async def find_token(
+        self, *, number: int | None = None, digest: bytes | None = None
+    ) -> Token | None:
+        """The token of that number, or with that digest."""
+
     async def discard(self, ids: Sequence[int], *, reason: str, now_ms: int) -> list[DeliveryId]:
         """Cancel deliveries that neither run nor have succeeded; those changed."""
 
@@ -532,6 +550,10 @@ class Store(Protocol):
 
     async def deliveries_of(self, event_id: str) -> list[Delivery]:
         """All deliveries of an event, oldest first."""
+
+    async def deliveries_for_people(self, *, limit: int) -> list[Delivery]:
+        """What waits for somebody, in the order of being due: up to `limit` escalations, the most
+        urgent ones, and as many dead deliveries, the newest. Cheap, however many there are."""
 
     async def attempts(self, delivery_id: int) -> list[Attempt]:
         """A delivery's attempts, first to last."""

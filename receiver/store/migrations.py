@@ -475,3 +475,37 @@ CREATE TABLE acknowledgements (
 def _0013(db: Database) -> None:
     # Secrets that the deployment makes for itself.
     _run(db, "CREATE TABLE keys (name TEXT PRIMARY KEY, value BLOB NOT NULL) WITHOUT ROWID;")
+
+
+@migrations(name="0014_console")
+def _0014(db: Database) -> None:
+    # digest: the SHA-256 of the token, which has 256 random bits itself and needs no slow hash.
+    # SQLite can't change a CHECK, so acknowledgements are copied: there are few.
+    _run(
+        db,
+        """
+CREATE TABLE tokens (
+    id INTEGER PRIMARY KEY AUTOINCREMENT,
+    name TEXT NOT NULL,
+    role TEXT NOT NULL CHECK (role IN ('viewer', 'operator')),
+    digest BLOB NOT NULL UNIQUE,
+    created_at INTEGER NOT NULL,
+    expires_at INTEGER,
+    used_at INTEGER,
+    revoked_at INTEGER
+);
+CREATE UNIQUE INDEX tokens_by_name ON tokens (name) WHERE revoked_at IS NULL;
+ALTER TABLE acknowledgements RENAME TO old_acknowledgements;
+CREATE TABLE acknowledgements (
+    event_seq INTEGER PRIMARY KEY REFERENCES events (seq) ON DELETE CASCADE,
+    at INTEGER NOT NULL,
+    author TEXT NOT NULL,
+    how TEXT NOT NULL CHECK (how IN ('command', 'link', 'console')),
+    comment TEXT
+);
+INSERT INTO acknowledgements (event_seq, at, author, how, comment)
+SELECT event_seq, at, author, how, comment
+FROM old_acknowledgements;
+DROP TABLE old_acknowledgements;
+""",
+    )

@@ -6,7 +6,7 @@ from pathlib import Path
 from receiver.errors import StoreError
 from receiver.store.driver import SQLITE_VERSION, sqlite3
 
-LATEST_MIGRATION = "0013_keys"
+LATEST_MIGRATION = "0014_console"
 """The last one in `migrations.py`; they are numbered from 0001."""
 BUSY_TIMEOUT_SECONDS = 5.0
 OLDEST_SQLITE = (3, 38, 0)

@@ -21,9 +21,10 @@ from receiver.model import (
     Outcome,
     Silence,
     State,
+    Token,
     from_ms,
 )
-from receiver.store import acknowledging, silencing
+from receiver.store import acknowledging, silencing, tokens
 from receiver.store.base import (
     EVERY_REJECTION,
     DeliveryFilter,
@@ -126,6 +127,16 @@ class SqliteReads:
         """See `Store.held_by_silences`."""
         return await self.read(silencing.held)
 
+    async def tokens(self) -> list[Token]:
+        """See `Store.tokens`."""
+        return await self.read(tokens.tokens)
+
+    async def find_token(
+        self, *, number: int | None = None, digest: bytes | None = None
+    ) -> Token | None:
+        """See `Store.find_token`."""
+        return await self.read(lambda db: tokens.find(db, number=number, digest=digest))
+
     async def backlog(self) -> int:
         """See `Store.backlog`."""
         return int((await self._rows("count_backlog", ()))[0][0])
@@ -224,6 +235,10 @@ class SqliteReads:
     async def deliveries_of(self, event_id: str) -> list[Delivery]:
         """See `Store.deliveries_of`."""
         return [_delivery(row) for row in await self._rows("deliveries_of_event", (event_id,))]
+
+    async def deliveries_for_people(self, *, limit: int) -> list[Delivery]:
+        """See `Store.deliveries_for_people`."""
+        return [_delivery(row) for row in await self._rows("deliveries_for_people", (limit,))]
 
     async def count_states(self) -> dict[State, int]:
         """See `Store.count_states`."""

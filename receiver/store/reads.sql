@@ -205,6 +205,47 @@ JOIN events ON events.seq = deliveries.event_seq
 WHERE events.id = ?
 ORDER BY deliveries.id
 
+-- name: deliveries_for_people
+-- Both from indexes of their own, however many deliveries there are: by "+id" SQLite sorts the dead,
+-- and does not look for them among all others, the newest first.
+SELECT
+    deliveries.id,
+    events.id,
+    events.type,
+    deliveries.kind,
+    deliveries.name,
+    deliveries.state,
+    deliveries.attempts,
+    deliveries.max_attempts + deliveries.attempts_forgiven,
+    deliveries.key,
+    deliveries.due_at,
+    deliveries.created_at,
+    deliveries.started_at,
+    deliveries.finalized_at,
+    deliveries.reason,
+    deliveries.replay_id,
+    deliveries.message_id,
+    deliveries.hold_kind,
+    deliveries.hold_group,
+    deliveries.merged_into,
+    deliveries.fallback_of
+FROM deliveries
+JOIN events ON events.seq = deliveries.event_seq
+WHERE deliveries.id IN (
+    SELECT id
+    FROM (
+        SELECT id
+        FROM deliveries
+        WHERE state = 'held' AND hold_kind = 'escalation'
+        ORDER BY due_at
+        LIMIT ?1
+    )
+    UNION ALL
+    SELECT id
+    FROM (SELECT id FROM deliveries WHERE state = 'dead' ORDER BY +id DESC LIMIT ?1)
+)
+ORDER BY deliveries.due_at, deliveries.id
+
 -- name: count_states
 SELECT state, count(*)
 FROM deliveries

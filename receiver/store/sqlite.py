@@ -19,8 +19,16 @@ import structlog
 
 from receiver.errors import StoreError, StoreLocked
 from receiver.holds import Hold
-from receiver.model import Acknowledgement, DeliveryId, EventId, NewDelivery, NewEvent, Silence
-from receiver.store import acknowledging, changes, holding, pruning, silencing
+from receiver.model import (
+    Acknowledgement,
+    DeliveryId,
+    EventId,
+    NewDelivery,
+    NewEvent,
+    Silence,
+    Token,
+)
+from receiver.store import acknowledging, changes, holding, pruning, silencing, tokens
 from receiver.store.alive import LifeLock
 from receiver.store.base import (
     Acknowledged,
@@ -399,6 +407,18 @@ class SqliteStore(SqliteReads):
     async def acknowledge(self, new: Acknowledgement) -> Acknowledged | None:
         """Keep who takes care of an event; see `Store.acknowledge`."""
         return await self.write(lambda db: acknowledging.acknowledge(db, new))
+
+    async def add_token(self, new: Token, digest: bytes) -> int | None:
+        """Keep a new token; see `Store.add_token`."""
+        return await self.write(lambda db: tokens.add(db, new, digest))
+
+    async def revoke_token(self, number: int, *, now_ms: int) -> bool:
+        """End a token; see `Store.revoke_token`."""
+        return await self.write(lambda db: tokens.revoke(db, number, now_ms=now_ms))
+
+    async def use_token(self, number: int, *, now_ms: int) -> None:
+        """Note that a token was used; see `Store.use_token`."""
+        await self.write(lambda db: tokens.use(db, number, now_ms=now_ms))
 
     async def prune(self, *, events_before_ms: int, keys_before_ms: int, limit: int) -> int:
         """Delete what is too old; see `Store.prune`."""

@@ -129,6 +129,12 @@ ROWS: dict[str, list[Row]] = {
     "db backup": [Row("{folder}/copy.db", "checked")],
     "db prune": [Row("--dry-run", "would remove 0 events")],
     "db migrate": [Row("", "up to date")],
+    "token create": [
+        Row("ann", "clarihook_tk_"),
+        Row("bob --expires soon", "'soon' is no span", 2),
+    ],
+    "token list": [Row("--json", '"tokens": [')],
+    "token revoke": [Row("nobody", "there is no token 'nobody'", 2)],
     "doctor": [Row("", "database")],
     "config check": [Row("", "ok")],
     "config show": [Row("", "sources.claribi.scheme")],

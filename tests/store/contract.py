@@ -6,6 +6,7 @@ open and empty, and `survivor`, which lets the store's process die and opens the
 
 import asyncio
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -24,6 +25,7 @@ from store_data import (
 )
 
 from receiver.errors import LeaseLost, StoreError
+from receiver.holds import Hold
 from receiver.model import (
     INTERNAL_SOURCE,
     MOVES,
@@ -31,8 +33,10 @@ from receiver.model import (
     NewDelivery,
     NewEvent,
     Outcome,
+    Role,
     Severity,
     State,
+    Token,
     from_ms,
 )
 from receiver.store.base import (
@@ -1184,6 +1188,71 @@ class QueryContract:
         )  # fmt: skip
 
 
+class TokenContract:
+    """Who may look into the console."""
+
+    async def test_a_token_is_known_by_its_digest_until_it_is_revoked(self, store: Store) -> None:
+        made = from_ms(1_000)
+        ann = Token(name="ann", role=Role.OPERATOR, created_at=made)
+        wall = Token(name="wall", role=Role.VIEWER, created_at=made, expires_at=from_ms(9_000))
+        numbers = [await store.add_token(each, each.name.encode()) for each in (ann, wall)]
+
+        first, second = await store.tokens()
+        assert [first.id, second.id] == numbers
+        assert first == replace(ann, id=first.id)
+        assert second == replace(wall, id=second.id)
+        assert await store.find_token(digest=b"ann") == first
+        assert await store.find_token(number=second.id) == second
+        assert await store.find_token(digest=b"bob") is None
+        assert second.is_valid(from_ms(8_999))
+        assert not second.is_valid(from_ms(9_000))
+
+        await store.use_token(first.id, now_ms=2_000)
+        assert await store.revoke_token(first.id, now_ms=3_000)
+        assert not await store.revoke_token(first.id, now_ms=4_000)
+        over = await store.find_token(digest=b"ann")
+        assert over == replace(first, used_at=from_ms(2_000), revoked_at=from_ms(3_000))
+        assert not over.is_valid(from_ms(3_500))
+
+    async def test_of_those_that_count_each_has_a_name_of_its_own(self, store: Store) -> None:
+        ann = Token(name="ann", role=Role.VIEWER, created_at=from_ms(1_000))
+        first = await store.add_token(ann, b"1")
+        assert first is not None
+        assert await store.add_token(ann, b"2") is None
+        await store.revoke_token(first, now_ms=2_000)
+        assert await store.add_token(ann, b"3") is not None
+
+
+class PeopleContract:
+    """What waits for somebody."""
+
+    async def test_escalations_and_the_dead_are_found_and_nothing_else(self, store: Store) -> None:
+        later, sooner = (
+            OPS._replace(hold=Hold("escalation", "waits", FAR_MS + 9 - n, f"incident {n}"))
+            for n in (1, 2)
+        )
+        quiet = MAIL._replace(hold=Hold("quiet", "quiet hours", FAR_MS))
+        await record_one(store)
+        claim = await claim_one(store)
+        staged = [StagedMessage(MESSAGE, (held,)) for held in (later, sooner, quiet)]
+        await finish(store, end(claim, messages=tuple(staged)))
+        dead = await record_one(store)
+        await finish(store, end(await claim_one(store), State.DEAD, reason="no luck"))
+        await record_one(store)
+
+        found = await store.deliveries_for_people(limit=5)
+        assert [(each.state, each.hold_group) for each in found] == [
+            (State.DEAD, None),
+            (State.HELD, "incident 2"),
+            (State.HELD, "incident 1"),
+        ]
+        assert found[0].id == dead
+        assert [each.id for each in await store.deliveries_for_people(limit=1)] == [
+            dead,
+            found[1].id,
+        ]
+
+
 class StoreContract(
     RecordContract,
     ClaimContract,
@@ -1194,6 +1263,8 @@ class StoreContract(
     FallbackContract,
     ReplayContract,
     QueryContract,
+    TokenContract,
+    PeopleContract,
 ):
     """All of it."""
 

@@ -48,3 +48,10 @@ async def test_passing_a_turn_seeks_the_key(opened: OpenSqlite) -> None:
     assert "deliveries_aside (name=? AND key=?)" in passed
     assert "SCAN" not in passed
     assert "TEMP B-TREE" not in passed
+
+
+async def test_what_waits_for_people_is_found_by_indexes_of_its_own(opened: OpenSqlite) -> None:
+    found = await plan(opened, Queries.load("reads.sql")["deliveries_for_people"], 1)
+    assert "USING INDEX deliveries_held" in found or "INDEX deliveries_held_groups" in found
+    assert "INDEX deliveries_dead" in found
+    assert not re.search("SCAN deliveries$", found, re.MULTILINE)
