@@ -132,6 +132,11 @@ class Engine:
         return self.wiring.settings
 
     @property
+    def key(self) -> bytes | None:
+        """The deployment's own secret; None until the store is open."""
+        return self.links.key
+
+    @property
     def registry(self) -> Registry:
         """The handlers that run."""
         return self.wiring.registry

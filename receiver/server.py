@@ -15,9 +15,11 @@ from types import FrameType
 
 import structlog
 import uvicorn
+from starlette.types import ASGIApp
 
 from receiver.app import Application
 from receiver.connections import Connection, Patrol
+from receiver.console.app import Console
 from receiver.reload import Reloader
 
 log = structlog.get_logger("receiver.server")
@@ -26,6 +28,42 @@ BACKLOG = 2048
 _M_ARENA_MAX = -8
 """From glibc's malloc.h."""
 _FIRST_PASSED_FD = 3
+
+
+def _config(app: ASGIApp) -> uvicorn.Config:
+    return uvicorn.Config(
+        app,
+        http=Connection,
+        lifespan="off",
+        log_config=None,
+        log_level="error",  # it warns of every request that is not HTTP
+        access_log=False,
+        server_header=False,
+        date_header=False,
+        proxy_headers=False,
+        ws="none",
+        backlog=BACKLOG,
+    )
+
+
+class ConsoleServer(uvicorn.Server):
+    """Serves the console on a socket of its own, in the loop of a `Server`, which starts and stops
+    it."""
+
+    def __init__(self, console: Console, listener: socket.socket) -> None:
+        super().__init__(_config(console))
+        self._listeners = [listener]
+
+    async def begin(self) -> None:
+        """Accept."""
+        self.config.load()
+        self.lifespan = self.config.lifespan_class(self.config)
+        await self.startup(self._listeners)
+
+    async def end(self, within_seconds: float) -> None:
+        """Stop accepting, and answer what is in flight."""
+        self.config.timeout_graceful_shutdown = within_seconds  # type: ignore[assignment]
+        await self.shutdown(self._listeners)
 
 
 class Server(uvicorn.Server):
@@ -44,6 +82,7 @@ class Server(uvicorn.Server):
         on_ready: Callable[[], None] | None = None,
         reloader: Reloader | None = None,
         watches_files: bool = False,
+        console: ConsoleServer | None = None,
     ) -> None:
         """`reloader` reloads at SIGHUP, and when files change if they are watched."""
         self.app = app
@@ -52,21 +91,8 @@ class Server(uvicorn.Server):
         self._drain_seconds = drain_seconds
         self._patrol = Patrol(read_timeout_seconds)
         self._on_ready = on_ready
-        super().__init__(
-            uvicorn.Config(
-                app,
-                http=Connection,
-                lifespan="off",
-                log_config=None,
-                log_level="error",  # it warns of every request that is not HTTP
-                access_log=False,
-                server_header=False,
-                date_header=False,
-                proxy_headers=False,
-                ws="none",
-                backlog=BACKLOG,
-            )
-        )
+        self._console = console
+        super().__init__(_config(app))
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -101,6 +127,8 @@ class Server(uvicorn.Server):
         _use_few_arenas()
         await self.app.start()
         await super().startup(sockets)
+        if self._console is not None:
+            await self._console.begin()
         _tune_interpreter()
         if self._reloader is not None:
             self._reloader.start(watches_files=self._watches_files)
@@ -111,7 +139,8 @@ class Server(uvicorn.Server):
         """Ten times a second: whether to stop."""
         if counter % 10 == 0:
             # uvicorn names the protocols of its own in the type of the set.
-            self._patrol.walk(self.server_state.connections, time.monotonic())  # type: ignore[arg-type]
+            for server in filter(None, (self, self._console)):
+                self._patrol.walk(server.server_state.connections, time.monotonic())  # type: ignore[arg-type]
         return await super().on_tick(counter)
 
     async def shutdown(self, sockets: list[socket.socket] | None = None) -> None:
@@ -124,7 +153,10 @@ class Server(uvicorn.Server):
         self.app.ingress.is_draining = True
         if self._reloader is not None:
             await self._reloader.stop()
-        self.config.timeout_graceful_shutdown = self._drain_seconds / 2  # type: ignore[assignment]
+        if self._console is not None:
+            await self._console.end(self._drain_seconds / 4)
+        left_seconds = begun + self._drain_seconds - time.monotonic()
+        self.config.timeout_graceful_shutdown = left_seconds / 2  # type: ignore[assignment]
         await super().shutdown(sockets)
         if not self.force_exit:
             await self.app.stop(begun + self._drain_seconds - time.monotonic())

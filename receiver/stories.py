@@ -1,17 +1,38 @@
-"""Why a delivery waits although it is due: the circuit of its target is open."""
+"""What happened to a delivery, and why it waits: read from the store, for people to see."""
 
 import time
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
-from receiver.cli.times import shown
-from receiver.model import WAITING_STATES, Delivery, from_ms
-from receiver.store.base import OpenCircuit
-from receiver.store.sqlite import SqliteStore
+from receiver.model import WAITING_STATES, Attempt, Delivery, Message, from_ms
+from receiver.store.base import OpenCircuit, Store
 
 
-async def with_reasons(store: SqliteStore, deliveries: Sequence[Delivery]) -> list[Delivery]:
-    """The deliveries; for each that waits for a circuit, that is its reason."""
+@dataclass(frozen=True, kw_only=True)
+class Story:
+    """A delivery with all that happened to it."""
+
+    delivery: Delivery
+    attempts: Sequence[Attempt]
+    message: Message | None
+
+
+async def tell(store: Store, deliveries: Sequence[Delivery]) -> list[Story]:
+    """Read what happened to them."""
+    return [
+        Story(
+            delivery=delivery,
+            attempts=await store.attempts(delivery.id),
+            message=None
+            if delivery.message_id is None
+            else await store.message(delivery.message_id),
+        )
+        for delivery in await with_reasons(store, deliveries)
+    ]
+
+
+async def with_reasons(store: Store, deliveries: Sequence[Delivery]) -> list[Delivery]:
+    """The deliveries; that a target's circuit is open is the reason of each that waits for it."""
     if not any(each.state in WAITING_STATES and each.kind == "target" for each in deliveries):
         return list(deliveries)
     circuits = {each.name: each for each in await store.open_circuits()}
@@ -26,6 +47,6 @@ async def with_reasons(store: SqliteStore, deliveries: Sequence[Delivery]) -> li
 
 def _reason(circuit: OpenCircuit, now_ms: int) -> str:
     assert circuit.open_until_ms is not None, "the others are closed"
-    until = shown(from_ms(circuit.open_until_ms))
+    until = f"{from_ms(circuit.open_until_ms):%Y-%m-%dT%H:%M:%SZ}"
     how = f"open until {until}" if now_ms < circuit.open_until_ms else "half-open: one is tried"
     return f"waits: the circuit of {circuit.name} is {how}: {circuit.reason}"

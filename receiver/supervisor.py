@@ -63,19 +63,23 @@ class Supervisor:
         count: int,
         listener: socket.socket,
         *,
+        console: socket.socket | None = None,
         drain_seconds: float,
         silent_seconds: float,
         on_ready: Callable[[], None],
         watch: FileWatch | None = None,
     ) -> None:
-        """`command` starts a member; it gets `--listen-fd` and `--link-fd`. All reload at SIGHUP
+        """`command` starts a member; it gets `--listen-fd` and `--link-fd`, and `--console-fd` if
+        there is a console's socket. All reload at SIGHUP
         and when the files change that are watched.
 
         One that says nothing for `silent_seconds` is killed: it could do no work either.
         """
         self._command = tuple(command)
         self._count = count
-        self._listener = listener
+        self._listeners = {"--listen-fd": listener}
+        if console is not None:
+            self._listeners["--console-fd"] = console
         self._stop_seconds = drain_seconds + _KILL_AFTER_SECONDS
         self._silent_seconds = silent_seconds
         self._on_ready = on_ready
@@ -125,7 +129,8 @@ class Supervisor:
         for task in reloading:
             task.cancel()
         await asyncio.gather(*reloading, return_exceptions=True)
-        self._listener.close()
+        for listener in self._listeners.values():
+            listener.close()
         _, late = await asyncio.wait(keepers, timeout=self._stop_seconds)
         if late:
             log.error("serve.workers_killed", count=len(late))
@@ -179,16 +184,16 @@ class Supervisor:
         reloads = self._reloads
         ours, theirs = socket.socketpair()
         ours.setblocking(False)
-        descriptors = (self._listener.fileno(), theirs.fileno())
+        passed = {
+            option: each.fileno()
+            for option, each in {**self._listeners, "--link-fd": theirs}.items()
+        }
         with theirs:
             process = await asyncio.create_subprocess_exec(
                 *self._command,
-                "--listen-fd",
-                str(descriptors[0]),
-                "--link-fd",
-                str(descriptors[1]),
+                *[f"{option}={descriptor}" for option, descriptor in passed.items()],
                 stdin=asyncio.subprocess.DEVNULL,
-                pass_fds=descriptors,
+                pass_fds=tuple(passed.values()),
                 # Out of the terminal's group: Ctrl-C is for the supervisor, which passes it on
                 # once. From the terminal as well it would be the second signal, which insists.
                 process_group=0,

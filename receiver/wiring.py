@@ -53,7 +53,7 @@ def load_templates(settings: Settings) -> Templates:
     return Templates(
         settings.path(TEMPLATES_FOLDER),
         zone=settings.notify.zone,
-        public_url=settings.server.public_url,
+        public_url=settings.events_url,
     )
 
 
@@ -260,7 +260,7 @@ class Wiring:
         )
         return self._sending_lane(
             name,
-            message_to(target, self.settings.server.public_url),
+            message_to(target, self.settings.events_url),
             policy=self.notifier.retry_policy(name),
             circuit=self._circuit(name, rules, target) if channel.circuit_failures else None,
             concurrency=channel.concurrency,

@@ -14,8 +14,7 @@ from receiver.cli.options import HERE, HomeOption, JsonOption
 from receiver.cli.output import print_json, print_line, print_table, print_warning
 from receiver.cli.records import delivery_record, reason_of
 from receiver.cli.times import SinceOption, UntilOption, shown, span_ms
-from receiver.cli.tree import Story, print_stories, tell
-from receiver.cli.waiting import with_reasons
+from receiver.cli.tree import print_stories, story_record
 from receiver.errors import HandlerLoadError, UsageError
 from receiver.model import Delivery, DeliveryId, State, format_delivery_id
 from receiver.settings import Settings, load_settings
@@ -23,6 +22,7 @@ from receiver.settings.problems import name_hint, nearest
 from receiver.store.base import DeliveryFilter
 from receiver.store.ids import first_number_at
 from receiver.store.sqlite import SqliteStore
+from receiver.stories import Story, tell, with_reasons
 
 app = typer.Typer(help="Look at deliveries; retry or discard them.")
 
@@ -93,7 +93,7 @@ def show(
     """
     story = asyncio.run(_show(load_settings(home, needs_secrets=False), delivery_id))
     if as_json:
-        print_json(story.record())
+        print_json(story_record(story))
     else:
         delivery = story.delivery
         print_stories(f"{delivery.event_id}  {delivery.event_type}", [story])
@@ -240,7 +240,8 @@ async def _list(
 
 async def _show(settings: Settings, text: str) -> Story:
     async with opened(settings, "reader") as store:
-        return await tell(store, await find_delivery(store, text))
+        (story,) = await tell(store, [await find_delivery(store, text)])
+        return story
 
 
 async def _all(store: SqliteStore, which: DeliveryFilter) -> AsyncIterator[Delivery]:

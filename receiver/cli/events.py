@@ -17,10 +17,11 @@ from receiver.cli.send import send
 from receiver.cli.tail import tail
 from receiver.cli.times import SinceOption, UntilOption, shown
 from receiver.cli.transfer import export, import_
-from receiver.cli.tree import Story, print_stories, states_line, tell
+from receiver.cli.tree import print_stories, states_line, story_record
 from receiver.model import Acknowledgement, Event, is_internal
 from receiver.settings import Settings, load_settings
 from receiver.store.base import EventFilter
+from receiver.stories import Story, tell
 
 app = typer.Typer(help="Look at what has come, and send samples.")
 app.command()(send)
@@ -98,7 +99,7 @@ def show(
                 **event_record(event),
                 "scheme": scheme,
                 "acknowledged": acknowledged and acknowledgement_record(acknowledged),
-                "deliveries": [story.record() for story in stories],
+                "deliveries": [story_record(story) for story in stories],
             }
         )
     else:
@@ -124,8 +125,7 @@ async def _list(settings: Settings, which: EventFilter, limit: int) -> list[dict
 async def _show(settings: Settings, text: str) -> tuple[Event, Acknowledgement | None, list[Story]]:
     async with opened(settings, "reader") as store:
         event = await find_event(store, text)
-        deliveries = await store.deliveries_of(event.id)
-        stories = [await tell(store, delivery) for delivery in deliveries]
+        stories = await tell(store, await store.deliveries_of(event.id))
         return event, await store.acknowledgement(event.id), stories
 
 

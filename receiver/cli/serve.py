@@ -31,12 +31,19 @@ def serve(
         int | None,
         typer.Option(min=1, max=64, help="Use so many processes, not server.workers."),
     ] = None,
+    console_port: Annotated[
+        int | None,
+        typer.Option(
+            min=0, max=65_535, help="Serve the console on this port, not on console.port; 0: any."
+        ),
+    ] = None,
     no_dispatch: Annotated[
         bool,
         typer.Option("--no-dispatch", help="Only receive and store; `clarihook work` runs it all."),
     ] = False,
     no_reload: NoReloadOption = False,
     listen_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
+    console_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
     link_fd: Annotated[int | None, typer.Option(hidden=True)] = None,
 ) -> None:
     """Receive webhooks, run their handlers, send messages. Ctrl-C or SIGTERM stops it in order.
@@ -60,16 +67,18 @@ def serve(
     overrides: dict[str, Any] = {"server": server} if server else {}
     if no_dispatch:
         overrides["dispatch"] = {"enabled": False}
+    if console_port is not None:
+        overrides["console"] = {"port": console_port}
 
     def load(more: Mapping[str, Any]) -> "Settings":
         return load_settings(home, overrides={**overrides, **more})
 
     settings = load({})
     if listen_fd is not None and link_fd is not None:
-        listener = socket.socket(fileno=listen_fd)
-        sys.exit(_serve(settings, load, listener, link_fd=link_fd))
+        console = None if console_fd is None else socket.socket(fileno=console_fd)
+        sys.exit(_serve(settings, load, socket.socket(fileno=listen_fd), console, link_fd=link_fd))
     if settings.server.workers == 1:
-        sys.exit(_serve(settings, load, None))
+        sys.exit(_serve(settings, load))
     command = [sys.executable, "-m", "receiver.cli", "serve", "--home", str(settings.home)]
     sys.exit(_supervise(settings, [*command, *(["--no-dispatch"] if no_dispatch else [])]))
 
@@ -77,21 +86,25 @@ def serve(
 def _serve(
     settings: "Settings",
     load: "LoadSettings",
-    listener: socket.socket | None,
+    listener: socket.socket | None = None,
+    console: socket.socket | None = None,
     *,
     link_fd: int | None = None,
 ) -> int:
     """Serve in this process, alone, or as the member of a supervisor that `link_fd` leads to."""
     # Slow to import, and no other command needs them.
     from receiver.app import create_app  # noqa: PLC0415
+    from receiver.console.app import Console  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
     from receiver.reload import Reloader  # noqa: PLC0415
-    from receiver.server import Server, run  # noqa: PLC0415
+    from receiver.server import ConsoleServer, Server, run  # noqa: PLC0415
     from receiver.supervisor import Link  # noqa: PLC0415
 
     app = create_app(settings, role="owner" if link_fd is None else "worker")
     configure_logging(settings.log.level, settings.log.format, redact=app.engine.notifier.redactor)
     accepting = listener or _listen(settings)
+    if link_fd is None:
+        console = _listen_for_console(settings)
 
     def stop() -> None:
         server.handle_exit(signal.SIGTERM, None)
@@ -105,7 +118,8 @@ def _serve(
         app,
         drain_seconds=drain_seconds,
         read_timeout_seconds=settings.server.read_timeout.total_seconds(),
-        on_ready=(lambda: _tell(settings, accepting)) if link is None else link.say_ready,
+        on_ready=(lambda: _tell(settings, accepting, console)) if link is None else link.say_ready,
+        console=None if console is None else ConsoleServer(Console(app.engine), console),
         reloader=reloader,
         # Of several processes the one that watches over the others watches the files too.
         watches_files=settings.server.reload and link is None,
@@ -124,7 +138,7 @@ def _supervise(settings: "Settings", command: list[str]) -> int:
         raise ConfigError("store.url: this version keeps its data in SQLite only")
     configure_logging(settings.log.level, settings.log.format)
     with hold_database(settings.sqlite_path):
-        listener = _listen(settings)
+        listener, console = _listen(settings), _listen_for_console(settings)
         # The handlers' folders are those of the start: the members alone know of others.
         watch = FileWatch(settings.home, lambda: handler_paths(settings))
 
@@ -133,9 +147,10 @@ def _supervise(settings: "Settings", command: list[str]) -> int:
                 command,
                 settings.server.workers,
                 listener,
+                console=console,
                 drain_seconds=settings.server.drain_timeout.total_seconds(),
                 silent_seconds=settings.dispatch.lease.total_seconds() + SILENCE_SECONDS,
-                on_ready=lambda: _tell(settings, listener),
+                on_ready=lambda: _tell(settings, listener, console),
                 watch=watch if settings.server.reload else None,
             ).run()
 
@@ -156,8 +171,30 @@ def _listen(settings: "Settings") -> socket.socket:
         ) from None
 
 
-def _tell(settings: "Settings", listener: socket.socket) -> None:
+def _listen_for_console(settings: "Settings") -> socket.socket | None:
+    """The console's socket; None if there is to be no console."""
+    from receiver.server import listen  # noqa: PLC0415
+
+    host, port = settings.console.host, settings.console.port
+    if port is None:
+        return None
+    try:
+        return listen(host, port)
+    except OSError as error:
+        raise UsageError(
+            f"can't listen on {host}:{port} for the console: {error.strerror}. Choose another "
+            "with --console-port, or stop what uses it."
+        ) from None
+
+
+def _tell(
+    settings: "Settings", listener: socket.socket, console: socket.socket | None = None
+) -> None:
     from receiver.server import address_of  # noqa: PLC0415
 
+    if console is not None:
+        typer.echo(
+            f"the console is at {address_of(console)}/ (clarihook token create NAME)", err=True
+        )
     names = ", ".join(settings.sources) or "no sources yet; add one to config/clarihook.toml"
     typer.echo(f"clarihook listens on {address_of(listener)}/hooks/ ({names})", err=True)

@@ -1,7 +1,6 @@
 """Deliveries, their attempts and messages, drawn as a tree."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 from rich.text import Text
@@ -10,10 +9,9 @@ from rich.tree import Tree
 from receiver.cli.output import console
 from receiver.cli.records import attempt_record, delivery_record, message_record, reason_of
 from receiver.cli.times import duration, iso, shown
-from receiver.cli.waiting import with_reasons
-from receiver.model import Attempt, Delivery, Message, State, format_delivery_id
+from receiver.model import Attempt, Message, State, format_delivery_id
 from receiver.printable import printable
-from receiver.store.sqlite import SqliteStore
+from receiver.stories import Story
 
 STYLES: Mapping[State, str] = {
     State.PENDING: "cyan",
@@ -26,30 +24,13 @@ STYLES: Mapping[State, str] = {
 }
 
 
-@dataclass(frozen=True, kw_only=True)
-class Story:
-    """A delivery with all that happened to it."""
-
-    delivery: Delivery
-    attempts: Sequence[Attempt]
-    message: Message | None
-
-    def record(self) -> dict[str, Any]:
-        """As JSON has it."""
-        return {
-            **delivery_record(self.delivery),
-            "message": None if self.message is None else message_record(self.message),
-            "attempts": [attempt_record(attempt) for attempt in self.attempts],
-        }
-
-
-async def tell(store: SqliteStore, delivery: Delivery) -> Story:
-    """Read what happened to a delivery."""
-    (delivery,) = await with_reasons(store, [delivery])
-    message = None
-    if delivery.message_id is not None:
-        message = await store.message(delivery.message_id)
-    return Story(delivery=delivery, attempts=await store.attempts(delivery.id), message=message)
+def story_record(story: Story) -> dict[str, Any]:
+    """As JSON has it."""
+    return {
+        **delivery_record(story.delivery),
+        "message": None if story.message is None else message_record(story.message),
+        "attempts": [attempt_record(attempt) for attempt in story.attempts],
+    }
 
 
 def print_stories(title: str, stories: Sequence[Story]) -> None:

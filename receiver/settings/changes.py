@@ -10,6 +10,8 @@ from receiver.settings.problems import KeyPath, dotted
 
 NEEDS_RESTART: Final = frozenset(
     {
+        "console.host",
+        "console.port",
         "dispatch.enabled",
         "dispatch.lease",
         "dispatch.threads",

@@ -111,6 +111,18 @@ class ServerSettings(Section):
     """The address under which people reach this server; with it, messages link to their event."""
 
 
+class ConsoleSettings(Section):
+    """The web console: a server of its own, for people who have a token."""
+
+    port: Annotated[int, Field(ge=0, le=65_535)] | None = None
+    """The TCP port; 0 takes a free one. Unset: there is no console."""
+    host: Text = "127.0.0.1"
+    """The address to listen on. Put a proxy with TLS before any other."""
+    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    """The address under which people reach it; without it, messages link to their event below
+    server.public_url."""
+
+
 class StoreSettings(Section):
     """Where events and deliveries are kept, and for how long."""
 
@@ -305,6 +317,7 @@ class Settings(Section):
     home: Path
     """The deployment's folder, absolute; not a setting itself."""
     server: ServerSettings = ServerSettings()
+    console: ConsoleSettings = ConsoleSettings()
     store: StoreSettings = StoreSettings()
     handlers: HandlersSettings = HandlersSettings()
     dispatch: DispatchSettings = DispatchSettings()
@@ -336,6 +349,11 @@ class Settings(Section):
     def path(self, relative: str | Path) -> Path:
         """A path of the settings as an absolute one: relative ones are relative to the home."""
         return self.home / relative
+
+    @property
+    def events_url(self) -> str | None:
+        """The address below which people see events; None if nobody has said."""
+        return self.console.public_url or self.server.public_url
 
     @property
     def sqlite_path(self) -> Path | None:

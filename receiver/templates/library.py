@@ -60,7 +60,7 @@ class Templates:
         self, folder: Path | None = None, *, zone: tzinfo = UTC, public_url: str | None = None
     ) -> None:
         """`folder`: the deployment's own, which need not be there. `zone`: that of times.
-        `public_url`: under which people reach this server, for links.
+        `public_url`: under which people see events, for links.
 
         Raises ConfigError with every fault of the deployment's files: file, line, what and why.
         """

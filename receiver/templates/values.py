@@ -8,7 +8,7 @@ from typing import Any
 from receiver.model import Event, Severity
 
 EVENT_PATH = "/events/{id}"
-"""Where the console shows an event, below `server.public_url`."""
+"""Where the console shows an event, below its public address."""
 
 
 def event_url(public_url: str | None, event_id: str) -> str | None:
