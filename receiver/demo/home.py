@@ -5,6 +5,7 @@ import tempfile
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from urllib.parse import urlsplit
 
 from receiver.errors import UsageError
 
@@ -17,6 +18,10 @@ _SETTINGS = """\
 [server]
 port = {receiver_port}
 drain_timeout = "3s"
+
+[console]
+port = {console_port}
+public_url = "{console}"
 
 [sources.claribi]
 scheme = "claribi"
@@ -56,18 +61,24 @@ def write_home(
     handlers: Mapping[str, str],
     *,
     receiver_port: int,
+    console: str,
     sandbox: str,
     inbox: str,
     api_key: str,
 ) -> str:
     """Write a deployment and return its fresh webhook secret.
 
-    `handlers` has the files' texts by their paths in the home, `sandbox` is an origin and
-    `inbox` an Apprise URL.
+    `handlers` has the files' texts by their paths in the home, `console` and `sandbox`
+    are origins and `inbox` an Apprise URL.
     """
     secret = secrets.token_hex(32)
     settings = _SETTINGS.format(
-        receiver_port=receiver_port, sandbox=sandbox, inbox=inbox, messages=MESSAGES_FILE
+        receiver_port=receiver_port,
+        console=console,
+        console_port=urlsplit(console).port,
+        sandbox=sandbox,
+        inbox=inbox,
+        messages=MESSAGES_FILE,
     )
     files = {
         **handlers,

@@ -100,6 +100,7 @@ def _introduce(world: World, say: Say) -> None:
     say(f"  sandbox   {world.sandbox_origin}/api/ stands in for clariBI")
     say(f"  receiver  {world.receiver_origin}/hooks/claribi")
     say(f"  channel   ops: a JSON webhook ({world.inbox_origin}) and a file ({MESSAGES_FILE})")
+    say(f"  console   {world.console_origin}/ with the token {world.token}")
     say(f"  folder    {world.home}")
 
 

@@ -1,9 +1,10 @@
-"""The demo's three servers: the sandbox, the receiver, and the inbox for messages."""
+"""The demo's servers: the sandbox, the receiver with its console, and the inbox for messages."""
 
 import asyncio
 from collections.abc import AsyncIterator, Iterator, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager, contextmanager
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from socket import socket
 
@@ -12,12 +13,15 @@ import uvicorn
 from claribi.sandbox import Sandbox
 from claribi.sandbox import create_app as create_sandbox
 from receiver.app import Application, create_app
+from receiver.console.app import Console
+from receiver.console.tokens import digest_of, new_token
 from receiver.demo.home import write_home
 from receiver.demo.inbox import PATH, Inbox
 from receiver.engine import Engine
 from receiver.errors import ClarihookError
+from receiver.model import Role, Token
 from receiver.observe import configure_logging
-from receiver.server import Server, address_of, listen
+from receiver.server import ConsoleServer, Server, address_of, listen
 from receiver.settings import load_settings
 
 HOST = "127.0.0.1"
@@ -35,6 +39,9 @@ class World:
     sandbox_origin: str
     engine: Engine
     receiver_origin: str
+    console_origin: str
+    token: str
+    """Opens the console."""
     inbox: Inbox
     inbox_origin: str
     tasks: tuple[asyncio.Task[None], ...]
@@ -60,9 +67,14 @@ class _Quiet(uvicorn.Server):
 class _Receiver(Server):
     """The receiver's own server, which leaves signals to the demo."""
 
-    def __init__(self, app: Application) -> None:
+    def __init__(self, app: Application, console: socket) -> None:
         self.is_ready = asyncio.Event()
-        super().__init__(app, drain_seconds=DRAIN_SECONDS, on_ready=self.is_ready.set)
+        super().__init__(
+            app,
+            drain_seconds=DRAIN_SECONDS,
+            on_ready=self.is_ready.set,
+            console=ConsoleServer(Console(app.engine), console),
+        )
 
     @contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -73,12 +85,13 @@ class _Receiver(Server):
 async def open_world(home: Path, handlers: Mapping[str, str]) -> AsyncIterator[World]:
     """Start everything in `home`; at the end stop it in order, the receiver first."""
     async with AsyncExitStack() as stack:
-        listeners = [stack.enter_context(listen(HOST, 0)) for _ in range(3)]
+        *listeners, console = [stack.enter_context(listen(HOST, 0)) for _ in range(4)]
         inbox_at, sandbox_at, receiver_at = map(address_of, listeners)
         secret = write_home(
             home,
             handlers,
             receiver_port=listeners[2].getsockname()[1],
+            console=address_of(console),
             sandbox=sandbox_at,
             inbox=f"{inbox_at.replace('http', 'json', 1)}{PATH}",
             api_key=Sandbox.api_key,
@@ -95,7 +108,7 @@ async def open_world(home: Path, handlers: Mapping[str, str]) -> AsyncIterator[W
         servers: list[_Quiet | _Receiver] = [
             _quiet(inbox.app),
             _quiet(sandbox_app),
-            _Receiver(application),
+            _Receiver(application, console),
         ]
         tasks = [
             await stack.enter_async_context(_serving(server, listener))
@@ -107,10 +120,22 @@ async def open_world(home: Path, handlers: Mapping[str, str]) -> AsyncIterator[W
             sandbox_origin=sandbox_at,
             engine=application.engine,
             receiver_origin=receiver_at,
+            console_origin=address_of(console),
+            token=await _make_token(application.engine),
             inbox=inbox,
             inbox_origin=inbox_at,
             tasks=tuple(tasks),
         )
+
+
+async def _make_token(engine: Engine) -> str:
+    """A token for whoever watches the demo."""
+    token = new_token()
+    new = Token(name="you", role=Role.OPERATOR, created_at=datetime.now(UTC))
+    digest = digest_of(token)
+    assert digest is not None, "it is one of ours"
+    await engine.store.add_token(new, digest)
+    return token
 
 
 def _quiet(app: object) -> _Quiet:

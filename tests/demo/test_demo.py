@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+import httpx2
 import pytest
 
 Start = Callable[..., subprocess.Popen[str]]
@@ -32,6 +33,14 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
 
 def ports_in(text: str) -> list[int]:
     return [int(port) for port in re.findall(r"127\.0\.0\.1:(\d+)", text)]
+
+
+def overview(said: str) -> str:
+    """The console's first page, for whoever signs in with what the demo says."""
+    found = re.search(r"console +(http://\S+)/ with the token (\S+)", said)
+    assert found is not None
+    with httpx2.Client(base_url=found[1], follow_redirects=True, timeout=SECONDS) as browser:
+        return browser.post("/sign-in", data={"token": found[2]}).text
 
 
 def test_once_shows_each_step_of_the_five_events(start: Start, temp: Path) -> None:
@@ -106,6 +115,7 @@ def test_it_goes_on_until_it_is_asked_to_stop(
         seen += line
         if re.match(r" +7  ", line):  # in the second round, in the middle of an event
             break
+    assert "data_source.sync_failed" in overview(seen)
     process.send_signal(asked_by)
     status, rest, err = finish(process)
     assert (status, err) == (0, "")
