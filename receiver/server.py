@@ -19,7 +19,6 @@ from starlette.types import ASGIApp
 
 from receiver.app import Application
 from receiver.connections import Connection, Patrol
-from receiver.console.app import Console
 from receiver.reload import Reloader
 
 log = structlog.get_logger("receiver.server")
@@ -50,7 +49,7 @@ class ConsoleServer(uvicorn.Server):
     """Serves the console on a socket of its own, in the loop of a `Server`, which starts and stops
     it."""
 
-    def __init__(self, console: Console, listener: socket.socket) -> None:
+    def __init__(self, console: ASGIApp, listener: socket.socket) -> None:
         super().__init__(_config(console))
         self._listeners = [listener]
 

@@ -14,7 +14,9 @@ from receiver.cli.running import ignore_hangups, run_to_the_end
 from receiver.errors import ConfigError, UsageError
 
 if TYPE_CHECKING:
+    from receiver.engine import Engine
     from receiver.reload import LoadSettings
+    from receiver.server import ConsoleServer
     from receiver.settings import Settings
 
 
@@ -94,10 +96,9 @@ def _serve(
     """Serve in this process, alone, or as the member of a supervisor that `link_fd` leads to."""
     # Slow to import, and no other command needs them.
     from receiver.app import create_app  # noqa: PLC0415
-    from receiver.console.app import Console  # noqa: PLC0415
     from receiver.observe import configure_logging  # noqa: PLC0415
     from receiver.reload import Reloader  # noqa: PLC0415
-    from receiver.server import ConsoleServer, Server, run  # noqa: PLC0415
+    from receiver.server import Server, run  # noqa: PLC0415
     from receiver.supervisor import Link  # noqa: PLC0415
 
     app = create_app(settings, role="owner" if link_fd is None else "worker")
@@ -119,7 +120,7 @@ def _serve(
         drain_seconds=drain_seconds,
         read_timeout_seconds=settings.server.read_timeout.total_seconds(),
         on_ready=(lambda: _tell(settings, accepting, console)) if link is None else link.say_ready,
-        console=None if console is None else ConsoleServer(Console(app.engine), console),
+        console=None if console is None else _console_of(app.engine, console),
         reloader=reloader,
         # Of several processes the one that watches over the others watches the files too.
         watches_files=settings.server.reload and link is None,
@@ -169,6 +170,14 @@ def _listen(settings: "Settings") -> socket.socket:
             f"can't listen on {settings.server.host}:{settings.server.port}: {error.strerror}. "
             "Choose another with --port, or stop what uses it."
         ) from None
+
+
+def _console_of(engine: "Engine", listener: socket.socket) -> "ConsoleServer":
+    # Most servers have none, and need the memory for events.
+    from receiver.console.app import Console  # noqa: PLC0415
+    from receiver.server import ConsoleServer  # noqa: PLC0415
+
+    return ConsoleServer(Console(engine), listener)
 
 
 def _listen_for_console(settings: "Settings") -> socket.socket | None:

@@ -34,6 +34,7 @@ WHOLE_TABLES = {
     "count_backlog": "deliveries INDEX deliveries_due, deliveries INDEX deliveries_by_key",
     "count_dead": "deliveries INDEX deliveries_dead",
     "count_held": "deliveries INDEX deliveries_held",
+    "deliveries_for_people": "deliveries INDEX deliveries_dead",
     "running_workers": "deliveries INDEX deliveries_running",
 }
 """What counts has to look at all that it counts, on the index that holds nothing else. How many
