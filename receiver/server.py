@@ -24,8 +24,9 @@ from receiver.reload import Reloader
 log = structlog.get_logger("receiver.server")
 
 BACKLOG = 2048
-_M_ARENA_MAX = -8
+_M_MMAP_THRESHOLD, _M_ARENA_MAX = -3, -8
 """From glibc's malloc.h."""
+_LARGE_BYTES = 262_144
 _FIRST_PASSED_FD = 3
 
 
@@ -123,7 +124,7 @@ class Server(uvicorn.Server):
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
         """Start the application, then accept, then say so. Raises what the start raises."""
-        _use_few_arenas()
+        _tune_allocator()
         await self.app.start()
         await super().startup(sockets)
         if self._console is not None:
@@ -161,15 +162,18 @@ class Server(uvicorn.Server):
             await self.app.stop(begun + self._drain_seconds - time.monotonic())
 
 
-def _use_few_arenas() -> None:
-    """Let all threads take memory from two arenas; before the first thread starts.
+def _tune_allocator() -> None:
+    """Take memory from two arenas, and give back what is large; before the first thread starts.
 
     glibc gives each thread its own, of 64 MiB of addresses: under a limit of those (RLIMIT_AS) a
-    burst of large bodies left the store's readers without any, for good.
+    burst of large bodies left the store's readers without any, for good. And let what is large be
+    mapped by itself, which is given back when it is freed: glibc would take such a burst for the
+    usual, and serve it from heaps that never shrink, until no thread could be started any more.
     """
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)  # other C libraries have none
     if mallopt is not None:
         mallopt(_M_ARENA_MAX, 2)
+        mallopt(_M_MMAP_THRESHOLD, _LARGE_BYTES)
 
 
 def _tune_interpreter() -> None:

@@ -11,6 +11,7 @@ success closes it. What counts as a failure of the target, and how much:
 | unknown: no answer in time, or cut after sending | 2, since trying again may say it twice |
 | unknown, and only the channel's `timeout` ended it | 3: it took the target's place all that time |
 | not begun, since an earlier send still hangs (`TargetBusy`) | 2, as that goes on |
+| not begun, for want of a thread of ours (`NoThread`) | not at all |
 | permanent, and of the target: 3xx, 401, 402, 403, 404, 407, 410, a bad URL, login or file | 1 |
 | permanent, of this message alone: any other 4xx, an SMTP 5xx to its text | as a success |
 | cut off by a stop, or never tried | not at all |
@@ -49,6 +50,8 @@ def weigh(outcome: Outcome, status_code: int | None, error_class: str | None) ->
     (1, 0)
     """
     if outcome is Outcome.TRANSIENT:
+        if error_class == "NoThread":
+            return None
         return 2 if error_class == "TargetBusy" else 1
     if outcome is Outcome.UNKNOWN:
         return 3 if error_class == "DeadlineExceeded" else 2

@@ -14,7 +14,7 @@ from receiver.retry import names_result
 from receiver.store.base import Claim, Finish
 from receiver.templates.values import event_url
 
-_BUSY = "TargetBusy"
+_NOT_BEGUN = frozenset({"TargetBusy", "NoThread"})
 """What a target says when nothing was sent: it hangs in an earlier send."""
 _WAIT_SECONDS = 5.0
 
@@ -68,7 +68,7 @@ class TargetRunner:
             return ending.cut_off("Stopped", "cut off by a stop; it may have arrived")
         if self.circuit is not None:
             self.circuit.judge(result)
-        if result.error_class == _BUSY:
+        if result.error_class in _NOT_BEGUN:
             raise Postpone(result.retry_after_seconds or _WAIT_SECONDS)
         finish = self._finish(ending, result)
         if result.retry_after_seconds is None:

@@ -59,7 +59,11 @@ class HandlerThreads(Executor):
         call: Call[T] = Call()
         with self._lock:
             self._queued += 1
-            self._start_if_needed()
+            try:
+                self._start_if_needed()
+            except RuntimeError:
+                self._queued -= 1
+                raise
         self._jobs.put((call, functools.partial(fn, *args, **kwargs)))
         return call
 
@@ -93,16 +97,24 @@ class HandlerThreads(Executor):
             pass
 
     def _start_if_needed(self) -> None:
-        """One more thread, if a call would wait without need; with the lock held."""
+        """One more thread, if a call would wait without need; with the lock held.
+
+        Raises RuntimeError if none is to be had, and there is none that could take up the call.
+        """
         if self._queued <= self._idle or self._unreplaced >= self.limit:
             return
         self._started += 1
         thread = threading.Thread(
             target=self._work, name=f"{self._name}-{self._started}", daemon=True
         )
+        try:
+            thread.start()
+        except RuntimeError:  # short of memory, or of threads
+            if not self._threads:
+                raise
+            return
         self._threads.append(thread)
         self._idle += 1
-        thread.start()
 
     @property
     def _unreplaced(self) -> int:

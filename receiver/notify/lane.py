@@ -4,11 +4,17 @@ import asyncio
 import time
 from collections.abc import Callable
 
+import structlog
+
 from receiver.model import Outcome
 from receiver.notify.target import SendResult
 from receiver.notify.worker import Worker
 from receiver.rate import Pace, Rate
 
+log = structlog.get_logger("receiver.notify")
+
+NO_THREAD_SECONDS = 1.0
+"""How soon a send is tried again for which there was no thread."""
 COMES_BACK_SECONDS = 0.2
 """How long a thread whose connection was cut may take to notice before its target is busy."""
 
@@ -81,7 +87,18 @@ class Lane:
     async def _run_in(
         self, slot: Slot, send: Callable[[int], SendResult], abandon: Callable[[], None]
     ) -> SendResult:
-        running = slot.running = slot.worker.submit(lambda: send(slot.number))
+        try:
+            running = slot.running = slot.worker.submit(lambda: send(slot.number))
+        except RuntimeError as error:  # short of memory, or of threads: it passes
+            log.warning("target.no_thread", name=self._name, error=str(error))
+            self._free.put_nowait(slot)
+            abandon()
+            return SendResult(
+                outcome=Outcome.TRANSIENT,
+                retry_after_seconds=NO_THREAD_SECONDS,
+                error_class="NoThread",
+                error=f"{self._name}: not sent: {error}",
+            )
         try:
             async with asyncio.timeout(self._timeout_seconds):
                 # Shielded: the future has to tell, later, that the thread is back.

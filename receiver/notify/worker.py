@@ -26,15 +26,17 @@ class Worker:
     def submit(self, function: Callable[[], T]) -> "asyncio.Future[T]":
         """Queue `function`; the future gets its result in the running loop.
 
-        Cancelling the future stops nobody: the function runs on, its result is dropped.
+        Cancelling the future stops nobody: the function runs on, its result is dropped. Raises
+        RuntimeError if there is no thread to be had; then nothing was queued.
         """
         loop = asyncio.get_running_loop()
         future: asyncio.Future[T] = loop.create_future()
         if self._thread is None:
-            self._thread = threading.Thread(
+            thread = threading.Thread(
                 target=_work, args=(self._jobs,), name=self._name, daemon=True
             )
-            self._thread.start()
+            thread.start()
+            self._thread = thread
         self._jobs.put((function, loop, future))
         return future
 

@@ -127,3 +127,21 @@ def test_a_handler_that_hangs_keeps_no_process_from_its_end() -> None:
         "threads.shutdown(wait=False, cancel_futures=True)\n"
     )
     subprocess.run([sys.executable, "-c", code], check=True, timeout=20)
+
+
+def test_a_thread_that_does_not_start_is_not_waited_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Short of memory, or of threads: that call has failed, and the next one gets its thread."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    threads = HandlerThreads(2)
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        with pytest.raises(RuntimeError, match="can't start new thread"):
+            threads.submit(int)
+    assert threads.submit(int, "7").result(timeout=10) == 7
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", refuse)
+        assert threads.submit(int, "8").result(timeout=10) == 8, "by the thread that there is"
+    threads.shutdown()

@@ -5,12 +5,14 @@ import json
 import os
 import resource
 import stat
+import threading
 from datetime import UTC, datetime
 from pathlib import Path, PurePosixPath
 
 import pytest
 from notify_endpoints import say, send
 
+from receiver.dispatch.circuit import weigh
 from receiver.errors import ConfigError
 from receiver.model import Attachment, Outcome
 from receiver.notify.file_target import FileTarget, file_path
@@ -137,3 +139,27 @@ def test_paths_in_the_home_are_taken(tmp_path: Path, url: str, path: str) -> Non
 def test_paths_that_leave_the_home_are_refused_at_load(tmp_path: Path, url: str) -> None:
     with pytest.raises(ConfigError, match=r"^channels\.ops, URL 1: "):
         file_path(url.format(home=tmp_path), tmp_path, where="channels.ops, URL 1")
+
+
+def test_a_thread_that_does_not_start_holds_no_later_message_up(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Short of memory, or of threads, the target is not at fault, and is well again later."""
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    async def run() -> None:
+        target = make(tmp_path)
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Thread, "start", refuse)
+            for _ in range(3):
+                result = await target.send(say("one"))
+                assert (result.outcome, result.error_class) == (Outcome.TRANSIENT, "NoThread")
+                assert weigh(result.outcome, None, result.error_class) is None
+        assert (await target.send(say("two"))).outcome is Outcome.DELIVERED
+        await target.close()
+
+    asyncio.run(run())
+    (line,) = (tmp_path / "data/out.jsonl").read_text().splitlines()
+    assert json.loads(line)["body"] == "two"
