@@ -153,11 +153,11 @@ class Server(uvicorn.Server):
         self.app.ingress.is_draining = True
         if self._reloader is not None:
             await self._reloader.stop()
+        self.config.timeout_graceful_shutdown = self._drain_seconds / 2  # type: ignore[assignment]
+        stops = [super().shutdown(sockets)]
         if self._console is not None:
-            await self._console.end(self._drain_seconds / 4)
-        left_seconds = begun + self._drain_seconds - time.monotonic()
-        self.config.timeout_graceful_shutdown = left_seconds / 2  # type: ignore[assignment]
-        await super().shutdown(sockets)
+            stops.append(self._console.end(self._drain_seconds / 2))
+        await asyncio.gather(*stops)
         if not self.force_exit:
             await self.app.stop(begun + self._drain_seconds - time.monotonic())
 

@@ -70,8 +70,8 @@ class Supervisor:
         watch: FileWatch | None = None,
     ) -> None:
         """`command` starts a member; it gets `--listen-fd` and `--link-fd`, and `--console-fd` if
-        there is a console's socket. All reload at SIGHUP
-        and when the files change that are watched.
+        there is a console's socket. All reload at SIGHUP and when the files change that are
+        watched.
 
         One that says nothing for `silent_seconds` is killed: it could do no work either.
         """

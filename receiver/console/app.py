@@ -4,6 +4,7 @@ It listens on an address of its own, never on that of the webhooks. There is no 
 is loaded from anywhere else. No GET changes anything.
 """
 
+import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from http import HTTPStatus
@@ -15,14 +16,15 @@ import structlog
 from starlette.exceptions import HTTPException
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
-from starlette.routing import Match, Route
+from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
+from receiver.console.addresses import address_of, named_by
 from receiver.console.forms import FormTooLarge, read_form
 from receiver.console.gate import Gate, Visitor
 from receiver.console.looks import Looks
 from receiver.console.pages import Pages
-from receiver.errors import StoreError, StoreUnavailable
+from receiver.errors import StoreUnavailable
 from receiver.model import Role
 from receiver.settings import Settings
 from receiver.store.base import Store
@@ -41,7 +43,6 @@ HEADERS: Final = {
 }
 _STYLE: Final = files("receiver.console").joinpath("console.css").read_bytes()
 _LOOPBACK: Final = frozenset({"localhost", "127.0.0.1", "::1"})
-_STYLE_PATH: Final = "/console.css"
 
 
 class Deployment(Protocol):
@@ -80,11 +81,11 @@ class Console:
     def __init__(self, deployment: Deployment) -> None:
         self._deployment = deployment
         self._gate = Gate(deployment)
-        self._looks = Looks(deployment)
+        self._looks = Looks()
         pages = Pages(deployment, self._looks)
         viewer, operator = Role.VIEWER, Role.OPERATOR
         self.pages: Final = (
-            Page(path=_STYLE_PATH, method="GET", role=None, answer=self._style),
+            Page(path="/console.css", method="GET", role=None, answer=self._style),
             Page(path="/sign-in", method="GET", role=None, answer=self._sign_in_form),
             Page(path="/sign-in", method="POST", role=None, answer=self._sign_in),
             Page(path="/sign-out", method="POST", role=viewer, answer=self._sign_out),
@@ -98,84 +99,91 @@ class Console:
                 answer=pages.acknowledge,
             ),
         )
-        self._routes = [
-            (page, Route(page.path, pages.event, methods=[page.method])) for page in self.pages
-        ]
+        self._routes = [(page, compile_path(page.path)[0]) for page in self.pages]
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
         if scope["type"] != "http":
             return
-        response = await self._answer(scope, receive)
+        request = Request(scope, receive)
+        try:
+            response = await self._answer(request)
+        except asyncio.CancelledError:  # at a stop that can wait no longer
+            response = self._not_now("The server stops.")
+        except HTTPException as error:
+            status = HTTPStatus(error.status_code)
+            response = self._looks.said(status, status.phrase, error.detail)
+        except FormTooLarge:
+            response = self._looks.said(
+                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much", "Write less, please."
+            )
+        except StoreUnavailable as error:
+            response = self._not_now(f"{error}.")
+        except Exception:  # a request's border: the next one may do better
+            log.exception("console.failed", path=scope["path"])
+            response = self._looks.said(
+                HTTPStatus.INTERNAL_SERVER_ERROR,
+                "That did not work",
+                "Nothing was changed; the server's log has the details.",
+            )
         for name, value in HEADERS.items():
             response.headers.setdefault(name, value)
         await response(scope, receive, send)
 
-    async def _answer(self, scope: Scope, receive: Receive) -> Response:
-        request = Request(scope, receive)
+    def _not_now(self, why: str) -> Response:
+        response = self._looks.said(
+            HTTPStatus.SERVICE_UNAVAILABLE,
+            "Not now",
+            f"{why} Nothing was changed; try again in a moment.",
+        )
+        response.headers["Retry-After"] = "5"
+        return response
+
+    async def _answer(self, request: Request) -> Response:
+        """Find the page. By the raw path: a Host header could rewrite `request.url`
+        (CVE-2026-48710).
+        """
         if not self._serves(request.headers.getlist("host")):
             return self._looks.said(
                 HTTPStatus.MISDIRECTED_REQUEST,
                 "Not this address",
                 "The console does not go by that name. Set console.public_url to it.",
             )
-        matches = [(page, *route.matches(scope)) for page, route in self._routes]
-        for page, match, child in matches:
-            if match is Match.FULL:
-                scope.update(child)
-                return await self._run(page, request)
-        if any(match is Match.PARTIAL for _, match, _ in matches):
-            status, title = HTTPStatus.METHOD_NOT_ALLOWED, "Not like that"
-        else:
-            status, title = HTTPStatus.NOT_FOUND, "There is no such page"
-        return self._looks.said(status, title, "Go back to the overview.")
-
-    async def _run(self, page: Page, request: Request) -> Response:
-        try:
-            return await self._guarded(page, request)
-        except HTTPException as error:
+        there = [
+            (page, found)
+            for page, pattern in self._routes
+            if (found := pattern.match(request.scope["path"])) is not None
+        ]
+        method = "GET" if request.method == "HEAD" else request.method
+        for page, found in there:
+            if page.method == method:
+                request.scope["path_params"] = found.groupdict()
+                return await self._guarded(page, request)
+        if not there:
             return self._looks.said(
-                HTTPStatus(error.status_code), HTTPStatus(error.status_code).phrase, error.detail
+                HTTPStatus.NOT_FOUND, "There is no such page", "Go back to the overview."
             )
-        except FormTooLarge:
-            return self._looks.said(
-                HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That is too much", "Write less, please."
-            )
-        except StoreUnavailable as error:
-            response = self._looks.said(
-                HTTPStatus.SERVICE_UNAVAILABLE,
-                "Not now",
-                f"{error}. Nothing was changed; try again in a moment.",
-            )
-            response.headers["Retry-After"] = "5"
-            return response
-        except StoreError:
-            log.exception("console.failed", path=request.scope["path"])
-        except Exception:  # a request's border: the next one may do better
-            log.exception("console.bug", path=request.scope["path"])
-        return self._looks.said(
-            HTTPStatus.INTERNAL_SERVER_ERROR,
-            "That did not work",
-            "Nothing was changed; the server's log has the details.",
+        response = self._looks.said(
+            HTTPStatus.METHOD_NOT_ALLOWED, "Not like that", "Go back to the overview."
         )
+        response.headers["Allow"] = ", ".join(page.method for page, _ in there)
+        return response
 
     async def _guarded(self, page: Page, request: Request) -> Response:
         """The page, behind everything that it asks of a visitor."""
-        visitor = Visitor()
-        if page.path != _STYLE_PATH:
-            visitor = await self._gate.visitor(request)
+        visitor = await self._gate.visitor(request)
         if page.role is not None and not visitor.may(page.role):
-            return self._refuse(request, visitor)
+            return self._refuse(page, request, visitor)
         if page.method != "GET":
-            await self._check_form(request, visitor)
+            await self._check_form(page, request, visitor)
         return await page.answer(request, visitor)
 
-    async def _check_form(self, request: Request, visitor: Visitor) -> None:
+    async def _check_form(self, page: Page, request: Request, visitor: Visitor) -> None:
         """Raises HTTPException 403 for a form that is none of this console's own."""
         if not self._is_own(request):
             raise HTTPException(403, "That form came from another site. Nothing was changed.")
-        form = await read_form(request)
-        if visitor.session is not None and not self._gate.is_form_of(visitor, form):
+        # To sign in nobody needs to have been here, and one may be here in another tab.
+        if page.role is not None and not self._gate.is_form_of(visitor, await read_form(request)):
             raise HTTPException(403, "That form is too old. Go back, reload, and try again.")
 
     def _is_own(self, request: Request) -> bool:
@@ -183,12 +191,18 @@ class Console:
         if request.headers.get("sec-fetch-site", "none") not in ("same-origin", "none"):
             return False
         origin = request.headers.get("origin")
-        own = {request.headers["host"]}
-        if public_url := self._deployment.settings.console.public_url:
-            own.add(urlsplit(public_url).netloc)
-        return origin is None or urlsplit(origin).netloc in own
+        if origin is None:
+            return True
+        asked = named_by(request.headers["host"])
+        public = address_of(self._deployment.settings.console.public_url or "")
+        sender = address_of(origin)
+        if sender is None or asked is None:
+            return False
+        usual = address_of(f"{urlsplit(origin).scheme}://x")
+        port = asked.port or (usual.port if usual else None)
+        return sender in (public, asked._replace(port=port))
 
-    def _refuse(self, request: Request, visitor: Visitor) -> Response:
+    def _refuse(self, page: Page, request: Request, visitor: Visitor) -> Response:
         if visitor.token is not None:
             return self._looks.said(
                 HTTPStatus.FORBIDDEN,
@@ -197,7 +211,7 @@ class Console:
                 "that may.",
                 visitor,
             )
-        if request.method != "GET":
+        if page.method != "GET":
             return self._looks.said(
                 HTTPStatus.UNAUTHORIZED, "You are not signed in", "Nothing was changed."
             )
@@ -209,14 +223,15 @@ class Console:
 
     def _serves(self, hosts: list[str]) -> bool:
         """Whether a request may be for us. DNS rebinding brings other names (RFC 9110, 7.4)."""
-        if len(hosts) != 1:
+        asked = named_by(hosts[0]) if len(hosts) == 1 else None
+        if asked is None:
             return False
-        name = (urlsplit(f"//{hosts[0]}").hostname or "") if _is_plain(hosts[0]) else ""
         console = self._deployment.settings.console
         own = {console.host.lower()} - {"0.0.0.0", "::"}  # noqa: S104 - names no host
-        if console.public_url is not None:
-            own.add(urlsplit(console.public_url).hostname or "")
-        return name in _LOOPBACK | own
+        public = address_of(console.public_url or "")
+        if public is not None:
+            own.add(public.host)
+        return asked.host in _LOOPBACK | own
 
     # -- signing in and out -------------------------------------------------------------------
 
@@ -224,43 +239,31 @@ class Console:
         return Response(_STYLE, media_type="text/css", headers={"Cache-Control": "max-age=3600"})
 
     async def _sign_in_form(self, request: Request, visitor: Visitor) -> Response:
-        return self._looks.page(
-            "sign_in", visitor, to=_inside(request.query_params.get("to", "")), problem=""
-        )
+        to = _inside(request.query_params.get("to", ""))
+        if visitor.token is not None:
+            return RedirectResponse(to, HTTPStatus.SEE_OTHER)
+        return self._looks.page("sign_in", visitor, to=to, problem="")
 
     async def _sign_in(self, request: Request, visitor: Visitor) -> Response:
         form = await read_form(request)
         to = _inside(form.get("to", ""))
-        wait_seconds = self._gate.wait_seconds(request)
-        if wait_seconds > 0:
-            response = self._looks.page(
-                "sign_in",
-                visitor,
-                HTTPStatus.TOO_MANY_REQUESTS,
-                to=to,
-                problem="Too many tries. Wait a few minutes.",
-            )
-            response.headers["Retry-After"] = str(int(wait_seconds) + 1)
-            return response
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
         if await self._gate.sign_in(request, form.get("token", "").strip(), response):
             return response
-        return self._looks.page(
-            "sign_in",
-            visitor,
-            HTTPStatus.UNAUTHORIZED,
-            to=to,
-            problem="That token opens nothing. Make one: clarihook token create NAME",
-        )
+        # A good token is always let in: whoever guesses behind the same proxy locks nobody out.
+        status, problem = HTTPStatus.UNAUTHORIZED, "That token opens nothing."
+        wait_seconds = self._gate.count_try(request)
+        if wait_seconds > 0:
+            status, problem = HTTPStatus.TOO_MANY_REQUESTS, "Too many tries. Wait a few minutes."
+        refusal = self._looks.page("sign_in", visitor, status, to=to, problem=problem)
+        if wait_seconds > 0:
+            refusal.headers["Retry-After"] = str(int(wait_seconds) + 1)
+        return refusal
 
     async def _sign_out(self, request: Request, _visitor: Visitor) -> Response:
         response = RedirectResponse("/sign-in", HTTPStatus.SEE_OTHER)
         self._gate.sign_out(request, response)
         return response
-
-
-def _is_plain(host: str) -> bool:
-    return not set(host) & set("/\\@?# ")
 
 
 def _path_of(request: Request) -> str:

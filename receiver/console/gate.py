@@ -57,7 +57,7 @@ class Gate:
     async def visitor(self, request: Request) -> Visitor:
         """Who it is: a stranger, unless the cookie is ours and its token still good."""
         key = self._key()
-        cookie = request.cookies.get(self._cookie_name(), "")
+        cookie = request.cookies.get(self._cookie_name(request), "")
         session = sessions.read(key, cookie, now_seconds=time.time())
         if session is None:
             return Visitor()
@@ -71,16 +71,6 @@ class Gate:
         assert visitor.session is not None, "strangers' forms change nothing of ours"
         return sessions.is_form_token(self._key(), visitor.session, form.get(FORM_FIELD, ""))
 
-    def wait_seconds(self, request: Request) -> float:
-        """How long that address has to wait before its next try; 0 if it need not."""
-        pace = self._tries.get(_address(request))
-        if pace is None:
-            return 0.0
-        wait = pace.take(time.monotonic())
-        if wait == 0:
-            pace.give_back(1)
-        return wait
-
     async def sign_in(self, request: Request, text: str, response: Response) -> bool:
         """Give the response a session's cookie if the token is good; whether it is."""
         digest = digest_of(text)
@@ -88,8 +78,6 @@ class Gate:
         token = None if digest is None else await store.find_token(digest=digest)
         now = datetime.now(UTC)
         if token is None or not token.is_valid(now):
-            self._count_try(request)
-            log.warning("console.refused", address=_address(request))
             return False
         try:
             await store.use_token(token.id, now_ms=to_ms(now))
@@ -97,7 +85,7 @@ class Gate:
             log.warning("console.sign_in_not_noted", error=str(error))
         session = sessions.begin(self._key(), token.id, now_seconds=now.timestamp())
         response.set_cookie(
-            self._cookie_name(),
+            self._cookie_name(request),
             session.cookie,
             max_age=sessions.SESSION_SECONDS,
             path="/",
@@ -108,23 +96,26 @@ class Gate:
         log.info("console.signed_in", name=token.name, address=_address(request))
         return True
 
-    def sign_out(self, _request: Request, response: Response) -> None:
+    def sign_out(self, request: Request, response: Response) -> None:
         """Take the cookie away."""
         response.delete_cookie(
-            self._cookie_name(),
+            self._cookie_name(request),
             path="/",
             secure=self._is_secure(),
             httponly=True,
             samesite="strict",
         )
 
-    def _count_try(self, request: Request) -> None:
+    def count_try(self, request: Request) -> float:
+        """Count a wrong token; how long that address has to wait by now, 0 if it need not."""
         address = _address(request)
         pace = self._tries.pop(address, None) or Pace(TRIES)
-        pace.take(time.monotonic())
         self._tries[address] = pace
         if len(self._tries) > _MAX_ADDRESSES:
             self._tries.popitem(last=False)
+        wait_seconds = pace.take(time.monotonic())
+        log.warning("console.refused", address=address, again_in_seconds=round(wait_seconds))
+        return wait_seconds
 
     def _key(self) -> bytes:
         key = self._deployment.key
@@ -135,9 +126,12 @@ class Gate:
     def _is_secure(self) -> bool:
         return urlsplit(self._deployment.settings.console.public_url or "").scheme == "https"
 
-    def _cookie_name(self) -> str:
+    def _cookie_name(self, request: Request) -> str:
         # A cookie of that prefix can't be set by another host or over plain HTTP (RFC 6265bis).
-        return f"__Host-{COOKIE}" if self._is_secure() else COOKIE
+        # Without it all ports of a host share its cookies: another console must not sign us out.
+        if self._is_secure():
+            return f"__Host-{COOKIE}"
+        return f"{COOKIE}_{(request.scope.get('server') or ('', 0))[1]}"
 
 
 def _address(request: Request) -> str:

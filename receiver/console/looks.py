@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
@@ -12,16 +12,13 @@ from receiver.console.gate import FORM_FIELD, Visitor
 from receiver.model import Role, format_delivery_id
 from receiver.printable import printable
 
-if TYPE_CHECKING:
-    from receiver.console.app import Deployment
-
 _TITLE: Final = "clarihook"
 
 
 class Looks:
     """Renders the console's templates."""
 
-    def __init__(self, _deployment: "Deployment") -> None:
+    def __init__(self) -> None:
         self._templates = Environment(
             loader=PackageLoader("receiver.console", "templates"),
             autoescape=True,

@@ -17,6 +17,7 @@ from receiver.console.forms import read_form
 from receiver.console.gate import Visitor
 from receiver.console.looks import Looks
 from receiver.model import Acknowledgement, Delivery, Event, EventId, State
+from receiver.payload import MAX_TYPE_LENGTH
 from receiver.printable import printable
 from receiver.store.base import EventFilter
 from receiver.stories import tell
@@ -31,7 +32,7 @@ MAX_DEAD: Final = 20
 MAX_NEWEST: Final = 10
 MAX_WAITING: Final = 200
 MAX_STORIES: Final = 100
-MAX_BODY_CHARS: Final = 65_536
+MAX_BODY_BYTES: Final = 65_536
 MAX_COMMENT_CHARS: Final = 500
 _LINK: Final = re.compile(PATH + r"[A-Za-z0-9_-]+", re.ASCII)
 _EVENT_ID: Final = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
@@ -64,6 +65,7 @@ class Pages:
         return self._looks.page(
             "overview",
             visitor,
+            has_more=sum(each.state is State.HELD for each in found) == MAX_WAITING,
             waiting=_waiting([each for each in found if each.state is State.HELD]),
             dead=dead[:MAX_DEAD],
             dead_by_name=await store.dead(),
@@ -74,7 +76,11 @@ class Pages:
 
     async def events(self, request: Request, visitor: Visitor) -> Response:
         """The stored events, the newest first, a page at a time."""
-        asked = request.query_params
+        asked = {
+            name: value
+            for name, value in request.query_params.items()
+            if len(value) <= MAX_TYPE_LENGTH  # nothing that is longer fits, and SQLite refuses it
+        }
         before = asked.get("before", "")
         which = EventFilter(
             types=[asked["type"]] if asked.get("type") else [],
@@ -175,9 +181,13 @@ def _without_link(text: str) -> str:
 
 
 def _body(event: Event) -> str:
-    """The body for people: indented if it is JSON, and cut where nobody reads any more."""
+    """The body for people: indented if it is JSON, raw if it is long, and cut where nobody reads
+    any more. A long one would keep the loop, and webhooks, for a second.
+    """
+    if len(event.body) > MAX_BODY_BYTES:
+        shown = event.body[:MAX_BODY_BYTES].decode("utf-8", "replace")
+        return f"{shown}\n… cut: clarihook events show {event.id} --raw has all of it"
     try:
-        text = json.dumps(event.json, indent=2, ensure_ascii=False)
+        return json.dumps(event.json, indent=2, ensure_ascii=False)
     except (ValueError, RecursionError):  # signed, and kept although it is no JSON
-        text = event.body.decode("utf-8", "replace")
-    return text if len(text) <= MAX_BODY_CHARS else f"{text[:MAX_BODY_CHARS]}\n… cut here"
+        return event.body.decode("utf-8", "replace")

@@ -81,6 +81,13 @@ def _http_url(text: str) -> str:
     return text
 
 
+def _origin(text: str) -> str:
+    url = urlsplit(_http_url(text))
+    if url.path not in ("", "/") or url.query or url.fragment or "@" in url.netloc:
+        raise ValueError("must be an address without a path, such as https://console.example.com")
+    return text
+
+
 def _key_style(style: str) -> str:
     if not re.fullmatch(r"x-api-key|api-key|bearer|header:[A-Za-z0-9_-]+", style):
         raise ValueError('must be "x-api-key", "api-key", "bearer" or "header:NAME"')
@@ -118,7 +125,7 @@ class ConsoleSettings(Section):
     """The TCP port; 0 takes a free one. Unset: there is no console."""
     host: Text = "127.0.0.1"
     """The address to listen on. Put a proxy with TLS before any other."""
-    public_url: Annotated[str, AfterValidator(_http_url)] | None = None
+    public_url: Annotated[str, AfterValidator(_origin)] | None = None
     """The address under which people reach it; without it, messages link to their event below
     server.public_url."""
 
