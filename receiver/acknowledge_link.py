@@ -4,6 +4,7 @@ It leads to a page with a button (`receiver.acknowledge_page`): link previews an
 follow links, and must not acknowledge by that.
 """
 
+import re
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -15,6 +16,7 @@ from receiver.model import Event, Message, MessageFormat
 PATH: Final = "/acknowledge/"
 VALID_SECONDS: Final = 14 * 86_400
 
+_TOKEN: Final = re.compile(PATH + r"[A-Za-z0-9_-]+", re.ASCII)
 _LONG_CHARS = 1_500
 """A body of more may be cut by its service: then the link stands before it."""
 
@@ -25,18 +27,34 @@ class AcknowledgeLinks:
 
     key: bytes | None = None
     """The store's; None until that is open."""
+    is_dry: bool = False
+    """Whether the links only show where they would stand: they acknowledge nothing."""
 
     def add(self, message: Message, event: Event, public_url: str | None, now_ms: int) -> Message:
         """The message with a link in each of its bodies; as it is where links lead nowhere."""
-        if self.key is None or public_url is None:
+        if public_url is None:
             return message
-        token = make_token(self.key, event.id, end_seconds=now_ms // 1000 + VALID_SECONDS)
+        if self.is_dry:
+            token = "…"  # noqa: S105 - it opens nothing
+        elif self.key is not None:
+            token = make_token(self.key, event.id, end_seconds=now_ms // 1000 + VALID_SECONDS)
+        else:
+            return message
         url = public_url.rstrip("/") + PATH + token
         return replace(
             message,
             body=_with_link(message.body, message.format, url),
             bodies={each: _with_link(body, each, url) for each, body in message.bodies.items()},
         )
+
+
+def without_tokens(text: str) -> str:
+    """The text, for those who are not to act by its links.
+
+    >>> without_tokens("I take care of it: https://hooks.example.com/acknowledge/AaIZ_g-9.")
+    'I take care of it: https://hooks.example.com/acknowledge/….'
+    """
+    return _TOKEN.sub(PATH + "…", text)
 
 
 def _with_link(body: str, format_: MessageFormat, url: str) -> str:

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from enum import StrEnum
 from functools import cached_property
@@ -208,6 +208,16 @@ class Message:
     escalations: tuple[Escalation, ...] = field(default=(), compare=False, repr=False)
     """Where it goes next if nobody acknowledges its event; not stored either."""
 
+    def noted(self, note: str | None) -> "Message":
+        """As a target gets it whose delivery has a note: the note comes before the title.
+
+        >>> Message(channel="ops", title="It failed", body="").noted("Not for 15m").title
+        'Not for 15m: It failed'
+        """
+        if note is None:
+            return self
+        return replace(self, title=f"{note}: {self.title}" if self.title else note)
+
     def body_in(self, *formats: MessageFormat) -> tuple[str, MessageFormat]:
         """The body in the first of these formats that there is, and which it is; else `body`.
 
@@ -336,6 +346,8 @@ class Delivery:
     hold_group: str | None = None
     merged_into: DeliveryId | None = None
     """The delivery of the digest in which its message went out, instead of by itself."""
+    note: str | None = None
+    """Words that its target gets before the message's title."""
     fallback_of: DeliveryId | None = None
     """The dead delivery whose message it carries to the fallback of that target's channel."""
 

@@ -15,20 +15,23 @@ class Story:
     delivery: Delivery
     attempts: Sequence[Attempt]
     message: Message | None
+    """As its target gets it, in the format that the store lists."""
 
 
 async def tell(store: Store, deliveries: Sequence[Delivery]) -> list[Story]:
     """Read what happened to them."""
-    return [
-        Story(
-            delivery=delivery,
-            attempts=await store.attempts(delivery.id),
-            message=None
-            if delivery.message_id is None
-            else await store.message(delivery.message_id),
-        )
-        for delivery in await with_reasons(store, deliveries)
-    ]
+    return [await _tell(store, delivery) for delivery in await with_reasons(store, deliveries)]
+
+
+async def _tell(store: Store, delivery: Delivery) -> Story:
+    message = None
+    if delivery.message_id is not None:
+        message = await store.message(delivery.message_id)
+    return Story(
+        delivery=delivery,
+        attempts=await store.attempts(delivery.id),
+        message=None if message is None else message.noted(delivery.note),
+    )
 
 
 async def with_reasons(store: Store, deliveries: Sequence[Delivery]) -> list[Delivery]:

@@ -1,5 +1,6 @@
 """What a server would do with an event by the settings: the same parts, and nothing is sent."""
 
+import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -123,7 +124,7 @@ class DryRun:
 
     def _target(self, message: Message, delivery: NewDelivery) -> dict[str, Any]:
         """The text as the target gets it, before it is fitted to the service's length."""
-        ready = self.wiring.notifier.get(delivery.name).prepare(message)
+        ready = self.wiring.notifier.get(delivery.name).prepare(message.noted(delivery.note))
         hold = delivery.hold
         return {
             "target": delivery.name,
@@ -150,10 +151,13 @@ async def dry_run(settings: Settings) -> AsyncIterator[DryRun]:
 
     store = store_of(settings, "reader", must_exist=False)
     engine = Engine(settings, store, load_registry(settings))
+    engine.links.is_dry = True
     has_store = store.path.exists()
     if has_store:
         await store.open()
     try:
+        # Or it would show messages to targets that can't be sent to.
+        await asyncio.to_thread(engine.notifier.check)
         if has_store:
             await engine.outbox.catch_up()
         yield DryRun(settings=settings, wiring=engine.wiring, store=store if has_store else None)

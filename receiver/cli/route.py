@@ -190,12 +190,12 @@ def _print_message(message: dict[str, Any]) -> None:
     alike: dict[tuple[Any, ...], list[str]] = {}
     for target in message["targets"]:
         held = target["held"] or {}
-        key = (target["title"], target["body"], target["format"], *held.values())
+        # An escalation goes to other channels than the message itself.
+        channel = target["target"].partition("/")[0]
+        key = (channel, target["title"], target["body"], target["format"], *held.values())
         alike.setdefault(key, []).append(target["target"])
-    for (title, body, format_, *held), names in alike.items():
-        print_line(
-            f"  {message['channel']} ({', '.join(names)}), {message['severity']}, {format_}:"
-        )
+    for (channel, title, body, format_, *held), names in alike.items():
+        print_line(f"  {channel} ({', '.join(names)}), {message['severity']}, {format_}:")
         if held:
             print_line(f"    {_fate(*held)}", "yellow")
         print_line(f"    {title}", "bold")

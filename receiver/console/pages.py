@@ -12,7 +12,7 @@ import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from receiver.acknowledge_link import PATH
+from receiver.acknowledge_link import without_tokens
 from receiver.console.forms import read_form
 from receiver.console.gate import Visitor
 from receiver.console.looks import Looks
@@ -34,7 +34,6 @@ MAX_WAITING: Final = 200
 MAX_STORIES: Final = 100
 MAX_BODY_BYTES: Final = 65_536
 MAX_COMMENT_CHARS: Final = 500
-_LINK: Final = re.compile(PATH + r"[A-Za-z0-9_-]+", re.ASCII)
 _EVENT_ID: Final = re.compile(r"evt_[0-9a-f]{32}", re.ASCII)
 
 
@@ -120,7 +119,7 @@ class Pages:
             stories=await tell(store, deliveries[-MAX_STORIES:]),
             left_out=max(0, len(deliveries) - MAX_STORIES),
             body=_body(event),
-            without_link=_without_link,
+            without_tokens=without_tokens,
         )
 
     async def acknowledge(self, request: Request, visitor: Visitor) -> Response:
@@ -173,11 +172,6 @@ def _waiting(held: Sequence[Delivery]) -> list[Waiting]:
         )
         for event_id, deliveries in by_event.items()
     ]
-
-
-def _without_link(text: str) -> str:
-    """A message's text without what would let a viewer act: the link that acknowledges."""
-    return _LINK.sub(rf"{PATH}…", text)
 
 
 def _body(event: Event) -> str:

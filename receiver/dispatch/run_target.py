@@ -32,9 +32,7 @@ def message_to(target: Target, public_url: str | None = None) -> SendClaim:
     async def send(claim: Claim) -> SendResult:
         message = claim.message
         assert message is not None, "a target's delivery has a message"
-        if claim.note is not None:
-            title = f"{claim.note}: {message.title}" if message.title else claim.note
-            message = replace(message, title=title)
+        message = message.noted(claim.note)
         whole_at = (
             event_url(public_url, claim.event.id) or f"clarihook events show {claim.event.id}"
         )

@@ -363,7 +363,7 @@ def _event_parameters(which: EventFilter) -> dict[str, Any]:
 def _delivery(row: Sequence[Any]) -> Delivery:
     (id_, event_id, event_type, kind, name, state, attempts, max_attempts, key, due_ms,
      created_ms, started_ms, finalized_ms, reason, replay_id, message_id, hold_kind,
-     hold_group, merged_into, fallback_of) = row  # fmt: skip
+     hold_group, merged_into, fallback_of, note) = row  # fmt: skip
     return Delivery(
         id=DeliveryId(id_),
         event_id=EventId(event_id),
@@ -385,6 +385,7 @@ def _delivery(row: Sequence[Any]) -> Delivery:
         hold_group=hold_group,
         merged_into=merged_into,
         fallback_of=fallback_of,
+        note=note,
     )
 
 

@@ -162,7 +162,8 @@ SELECT
     deliveries.hold_kind,
     deliveries.hold_group,
     deliveries.merged_into,
-    deliveries.fallback_of
+    deliveries.fallback_of,
+    deliveries.note
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE
@@ -199,7 +200,8 @@ SELECT
     deliveries.hold_kind,
     deliveries.hold_group,
     deliveries.merged_into,
-    deliveries.fallback_of
+    deliveries.fallback_of,
+    deliveries.note
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE events.id = ?
@@ -228,7 +230,8 @@ SELECT
     deliveries.hold_kind,
     deliveries.hold_group,
     deliveries.merged_into,
-    deliveries.fallback_of
+    deliveries.fallback_of,
+    deliveries.note
 FROM deliveries
 JOIN events ON events.seq = deliveries.event_seq
 WHERE deliveries.id IN (

@@ -10,7 +10,7 @@ from receiver.cli.cases import read_cases
 
 ROUTED = """
 [channels.night]
-urls = ["file://data/night.jsonl", "mailto://me:secretword@127.0.0.1:9/?to=you@example.com"]
+urls = ["file://data/night.jsonl", "mailto://me:secretword@127.0.0.1:9/?to=you@example.com&from=me@example.com"]
 fallback = "ops"
 quiet_hours = {from = "22:00", until = "07:00", timezone = "Europe/Berlin", unless = "critical"}
 
@@ -154,3 +154,35 @@ def test_the_shipped_cases_pass_for_what_init_writes(tmp_path: Path) -> None:
     result = deployment.run("route", "--cases", "--home", str(home))
     assert (result.returncode, result.stderr) == (0, "")
     assert len(read_cases(REPOSITORY / "config/cases.toml").cases) == 1
+
+
+def test_an_escalation_is_shown_as_it_would_arrive(deployment: Deployment) -> None:
+    """With its own channel, its note before the title, and where the link would stand."""
+    (deployment.home / "config/clarihook.toml").write_text(
+        '[server]\npublic_url = "https://hooks.example.com"\n' + CONFIG
+        + '[channels.boss]\nurls = ["file://data/boss.jsonl"]\n'
+        '[[routes]]\nmatch = "a.*"\nnotify = "ops"\ntitle = "It failed"\n'
+        'escalate = [{ after = "15m", notify = "boss" }]\n'
+    )  # fmt: skip
+    lines = deployment.run("route", "--type", "a.b").stdout.splitlines()
+    ops = lines.index("  ops (ops/1-file), info, text:")
+    boss = lines.index("  boss (boss/1-file), info, text:")
+    assert lines[ops + 1] == "    It failed"
+    assert "    Not acknowledged for 15m: It failed" in lines[boss:]
+    link = "    I take care of it: https://hooks.example.com/acknowledge/…"
+    assert lines.count(link) == 2
+
+
+def test_a_target_that_can_not_be_sent_to_is_not_shown_as_sent(deployment: Deployment) -> None:
+    """A real message to it would be dead at once; so says `config check`, too."""
+    (deployment.home / "config/clarihook.toml").write_text(
+        CONFIG + '[channels.chat]\nurls = ["rocket://127.0.0.1/room"]\n'
+        '[[routes]]\nmatch = "*"\nnotify = "chat"\n'
+    )
+    for arguments in (("route", "--type", "a.b"), ("route", "--cases")):
+        (deployment.home / "config/cases.toml").write_text(
+            '[[cases]]\nname = "x"\ntype = "a.b"\nsent = ["chat"]\n'
+        )
+        result = deployment.call(*arguments)
+        assert (result.returncode, result.stdout) == (2, "")
+        assert "channels.chat, URL 1: not a valid rocket:// URL" in result.stderr

@@ -41,7 +41,7 @@ def titles(home: Path, file: str) -> list[str]:
 def test_what_nobody_acknowledges_escalates_once_even_after_a_crash(tmp_path: Path) -> None:
     home = home_of(tmp_path, after="3s")
     with serving(home) as serve:
-        post(serve, "Warehouse")
+        event_id = post(serve, "Warehouse")
         settle(home, NOT_HELD)
         serve.signal(signal.SIGKILL)
         serve.wait()
@@ -50,6 +50,20 @@ def test_what_nobody_acknowledges_escalates_once_even_after_a_crash(tmp_path: Pa
         settle(home, OPEN)
     assert titles(home, "messages.jsonl") == ["Warehouse failed"]
     assert titles(home, "oncall.jsonl") == ["Not acknowledged for 3s: Warehouse failed"]
+    # What is shown of a delivery is what its target got.
+    command = [
+        sys.executable,
+        "-m",
+        "receiver.cli",
+        "events",
+        "show",
+        event_id,
+        "--home",
+        str(home),
+    ]
+    shown = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "info: Not acknowledged for 3s: Warehouse failed" in shown
+    assert "info: Warehouse failed" in shown
 
 
 def test_what_is_acknowledged_beside_a_server_goes_no_further(tmp_path: Path) -> None:
