@@ -11,7 +11,6 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import Final
-from urllib.parse import parse_qs
 
 import structlog
 from markupsafe import Markup
@@ -20,9 +19,9 @@ from starlette.responses import HTMLResponse, Response
 
 from receiver.acknowledge_token import ExpiredToken, ForgedToken, read_token
 from receiver.errors import StoreError, StoreUnavailable
+from receiver.forms import FormTooLarge, read_form, words_in
 from receiver.model import Acknowledgement, Event, EventId
-from receiver.printable import printable
-from receiver.store.base import Store
+from receiver.store.base import Acknowledged, Store
 
 log = structlog.get_logger("receiver.acknowledge")
 
@@ -117,33 +116,32 @@ class AcknowledgePage:
         return await self._store.event(event_id)
 
     async def _acknowledge(self, request: Request, event: Event) -> Response:
-        name = await _name_in(request)
-        if name is None:
+        try:
+            form = await read_form(request, max_bytes=MAX_FORM_BYTES)
+        except FormTooLarge:
             return _said(
                 HTTPStatus.REQUEST_ENTITY_TOO_LARGE, "That name is too long", "Give a short one."
             )
+        name = words_in(form, "name", max_chars=MAX_NAME_CHARS)
         new = Acknowledgement(
             event_id=event.id, at=datetime.now(UTC), author=name or NOBODY, how="link"
         )
-        kept = await self._store.acknowledge(new)
-        if kept is None:  # retention was faster
+        kept = await keep(self._store, new)
+        if kept is None:
             return _said(HTTPStatus.NOT_FOUND, "This event is no more", "It was too old.")
-        log.info("event.acknowledged", event_id=event.id, author=kept.first.author,
-                 is_new=kept.is_new, cancelled=len(kept.cancelled))  # fmt: skip
         title = "You take care of it" if kept.is_new else "Somebody was faster"
         return _page(HTTPStatus.OK, title, _facts(event) + _who(kept.first))
 
 
-async def _name_in(request: Request) -> str | None:
-    """The name in the form, fit to be shown and kept; None for a form that is too large."""
-    body = b""
-    async for chunk in request.stream():
-        body += chunk
-        if len(body) > MAX_FORM_BYTES:
-            return None
-    fields = parse_qs(body.decode("utf-8", "replace"))
-    name = " ".join(printable(fields.get("name", [""])[0]).split())
-    return name[:MAX_NAME_CHARS]
+async def keep(store: Store, new: Acknowledgement) -> Acknowledged | None:
+    """Keep and log who takes care of an event; None if retention was faster. See
+    `Store.acknowledge`.
+    """
+    kept = await store.acknowledge(new)
+    if kept is not None:
+        log.info("event.acknowledged", event_id=new.event_id, author=kept.first.author,
+                 is_new=kept.is_new, cancelled=len(kept.cancelled))  # fmt: skip
+    return kept
 
 
 def _facts(event: Event) -> Markup:

@@ -44,7 +44,7 @@ class Application:
         )
         self._hosts = _allowed_hosts(settings)
         engine.on_adopted = self._adopt
-        page = AcknowledgePage(engine.store, lambda: engine.links.key)
+        page = AcknowledgePage(engine.store, lambda: engine.key)
         self._others = Starlette(
             routes=[
                 Route("/health", self._health, methods=["GET"]),

@@ -1,6 +1,5 @@
 """What a server would do with an event by the settings: the same parts, and nothing is sent."""
 
-import asyncio
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -157,7 +156,7 @@ async def dry_run(settings: Settings) -> AsyncIterator[DryRun]:
         await store.open()
     try:
         # Or it would show messages to targets that can't be sent to.
-        await asyncio.to_thread(engine.notifier.check)
+        await engine.notifier.warm_up()
         if has_store:
             await engine.outbox.catch_up()
         yield DryRun(settings=settings, wiring=engine.wiring, store=store if has_store else None)

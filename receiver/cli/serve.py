@@ -4,7 +4,8 @@ import asyncio
 import signal
 import socket
 import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -163,21 +164,9 @@ def _listen(settings: "Settings") -> socket.socket:
     """The socket that systemd has opened for this process, or one of the settings."""
     from receiver.server import inherited_listener, listen  # noqa: PLC0415
 
-    try:
-        return inherited_listener() or listen(settings.server.host, settings.server.port)
-    except OSError as error:
-        raise UsageError(
-            f"can't listen on {settings.server.host}:{settings.server.port}: {error.strerror}. "
-            "Choose another with --port, or stop what uses it."
-        ) from None
-
-
-def _console_of(engine: "Engine", listener: socket.socket) -> "ConsoleServer":
-    # Most servers have none, and need the memory for events.
-    from receiver.console.app import Console  # noqa: PLC0415
-    from receiver.server import ConsoleServer  # noqa: PLC0415
-
-    return ConsoleServer(Console(engine), listener)
+    host, port = settings.server.host, settings.server.port
+    with _told(f"{host}:{port}", option="--port"):
+        return inherited_listener() or listen(host, port)
 
 
 def _listen_for_console(settings: "Settings") -> socket.socket | None:
@@ -187,13 +176,28 @@ def _listen_for_console(settings: "Settings") -> socket.socket | None:
     host, port = settings.console.host, settings.console.port
     if port is None:
         return None
-    try:
+    with _told(f"{host}:{port} for the console", option="--console-port"):
         return listen(host, port)
+
+
+@contextmanager
+def _told(where: str, *, option: str) -> Iterator[None]:
+    """Raises UsageError where nobody can listen."""
+    try:
+        yield
     except OSError as error:
         raise UsageError(
-            f"can't listen on {host}:{port} for the console: {error.strerror}. Choose another "
-            "with --console-port, or stop what uses it."
+            f"can't listen on {where}: {error.strerror}. Choose another with {option}, or stop "
+            "what uses it."
         ) from None
+
+
+def _console_of(engine: "Engine", listener: socket.socket) -> "ConsoleServer":
+    # Most servers have none, and need the memory for events.
+    from receiver.console.app import Console  # noqa: PLC0415
+    from receiver.server import ConsoleServer  # noqa: PLC0415
+
+    return ConsoleServer(Console(engine), listener)
 
 
 def _tell(

@@ -29,10 +29,15 @@ def address_of(url: str) -> Address | None:
     return None if not host else Address(host, port or _PORTS.get(parts.scheme))
 
 
-def named_by(host_header: str) -> Address | None:
-    """Of a Host header; None for what is none (RFC 9110, 7.2).
+def named_by(host_header: str, *, scheme: str = "") -> Address | None:
+    """Of a Host header, with the port of the scheme if it names none; None for what is none
+    (RFC 9110, 7.2).
 
     >>> named_by("127.0.0.1:8001"), named_by("evil@127.0.0.1"), named_by("["), named_by("")
     (Address(host='127.0.0.1', port=8001), None, None, None)
+    >>> named_by("console.example.com"), named_by("console.example.com", scheme="https")
+    (Address(host='console.example.com', port=None), Address(host='console.example.com', port=443))
     """
-    return None if set(host_header) & set("/\\@?# ") else address_of(f"//{host_header}")
+    if set(host_header) & set("/\\@?# "):
+        return None
+    return address_of(f"{scheme}://{host_header}" if scheme else f"//{host_header}")

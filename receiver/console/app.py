@@ -20,11 +20,12 @@ from starlette.routing import compile_path
 from starlette.types import Receive, Scope, Send
 
 from receiver.console.addresses import address_of, named_by
-from receiver.console.forms import FormTooLarge, read_form
+from receiver.console.forms import form_of
 from receiver.console.gate import Gate, Visitor
 from receiver.console.looks import Looks
 from receiver.console.pages import Pages
 from receiver.errors import StoreUnavailable
+from receiver.forms import FormTooLarge
 from receiver.model import Role
 from receiver.settings import Settings
 from receiver.store.base import Store
@@ -183,7 +184,7 @@ class Console:
         if not self._is_own(request):
             raise HTTPException(403, "That form came from another site. Nothing was changed.")
         # To sign in nobody needs to have been here, and one may be here in another tab.
-        if page.role is not None and not self._gate.is_form_of(visitor, await read_form(request)):
+        if page.role is not None and not visitor.sent(await form_of(request)):
             raise HTTPException(403, "That form is too old. Go back, reload, and try again.")
 
     def _is_own(self, request: Request) -> bool:
@@ -193,14 +194,12 @@ class Console:
         origin = request.headers.get("origin")
         if origin is None:
             return True
-        asked = named_by(request.headers["host"])
-        public = address_of(self._deployment.settings.console.public_url or "")
         sender = address_of(origin)
-        if sender is None or asked is None:
+        if sender is None:
             return False
-        usual = address_of(f"{urlsplit(origin).scheme}://x")
-        port = asked.port or (usual.port if usual else None)
-        return sender in (public, asked._replace(port=port))
+        asked = named_by(request.headers["host"], scheme=urlsplit(origin).scheme)
+        public = address_of(self._deployment.settings.console.public_url or "")
+        return sender in (asked, public)
 
     def _refuse(self, page: Page, request: Request, visitor: Visitor) -> Response:
         if visitor.token is not None:
@@ -245,7 +244,7 @@ class Console:
         return self._looks.page("sign_in", visitor, to=to, problem="")
 
     async def _sign_in(self, request: Request, visitor: Visitor) -> Response:
-        form = await read_form(request)
+        form = await form_of(request)
         to = _inside(form.get("to", ""))
         response = RedirectResponse(to, HTTPStatus.SEE_OTHER)
         if await self._gate.sign_in(request, form.get("token", "").strip(), response):
@@ -275,5 +274,5 @@ def _path_of(request: Request) -> str:
 
 def _inside(to: str) -> str:
     """Where to go after signing in: a path of this console, whatever was asked for."""
-    is_path = to.startswith("/") and not to.startswith(("//", "/\\")) and to.isprintable()
-    return to if is_path and "\\" not in to else "/"
+    is_path = to.startswith("/") and not to.startswith("//") and "\\" not in to
+    return to if is_path and to.isprintable() else "/"

@@ -1,5 +1,6 @@
 """The gate: who a visitor is, and how they get in and out."""
 
+import hmac
 import time
 from collections import OrderedDict
 from dataclasses import dataclass
@@ -13,7 +14,6 @@ from starlette.requests import Request
 from starlette.responses import Response
 
 from receiver.console import sessions
-from receiver.console.sessions import Session
 from receiver.console.tokens import digest_of
 from receiver.errors import StoreError
 from receiver.model import Role, Token, to_ms
@@ -36,7 +36,6 @@ class Visitor:
     """Whoever sent a request. Without a token: a stranger."""
 
     token: Token | None = None
-    session: Session | None = None
     form_token: str = ""
     """For the forms of the pages that they get."""
 
@@ -45,6 +44,11 @@ class Visitor:
         if self.token is None:
             return False
         return self.token.role is Role.OPERATOR or self.token.role is role
+
+    def sent(self, form: dict[str, str]) -> bool:
+        """Whether a form was on a page that they were given."""
+        given = form.get(FORM_FIELD, "").encode("utf-8", "replace")
+        return bool(self.form_token) and hmac.compare_digest(self.form_token.encode(), given)
 
 
 class Gate:
@@ -64,12 +68,7 @@ class Gate:
         token = await self._deployment.store.find_token(number=session.token_id)
         if token is None or not token.is_valid(datetime.now(UTC)):
             return Visitor()
-        return Visitor(token=token, session=session, form_token=sessions.form_token(key, session))
-
-    def is_form_of(self, visitor: Visitor, form: dict[str, str]) -> bool:
-        """Whether a form was on a page that this visitor was given."""
-        assert visitor.session is not None, "strangers' forms change nothing of ours"
-        return sessions.is_form_token(self._key(), visitor.session, form.get(FORM_FIELD, ""))
+        return Visitor(token=token, form_token=sessions.form_token(key, session))
 
     async def sign_in(self, request: Request, text: str, response: Response) -> bool:
         """Give the response a session's cookie if the token is good; whether it is."""

@@ -3,16 +3,15 @@
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from http import HTTPStatus
-from typing import Any, Final
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from starlette.responses import HTMLResponse, Response
 
+from receiver.acknowledge_link import without_tokens
 from receiver.console.gate import FORM_FIELD, Visitor
 from receiver.model import Role, format_delivery_id
 from receiver.printable import printable
-
-_TITLE: Final = "clarihook"
 
 
 class Looks:
@@ -27,14 +26,18 @@ class Looks:
             trim_blocks=True,
             lstrip_blocks=True,
         )
-        self._templates.filters.update(moment=_moment, span=_span, delivery_id=format_delivery_id)
+        self._templates.filters.update(
+            moment=_moment,
+            span=_span,
+            delivery_id=format_delivery_id,
+            without_tokens=without_tokens,
+        )
 
     def page(
         self, name: str, visitor: Visitor, status: HTTPStatus = HTTPStatus.OK, **values: Any
     ) -> Response:
         """A page for that visitor."""
         known: Mapping[str, Any] = {
-            "title": _TITLE,
             "visitor": visitor.token,
             "may_act": visitor.may(Role.OPERATOR),
             "form_field": FORM_FIELD,

@@ -8,24 +8,21 @@ from datetime import UTC, datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
-import structlog
 from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 
-from receiver.acknowledge_link import without_tokens
-from receiver.console.forms import read_form
+from receiver.acknowledge_page import keep
+from receiver.console.forms import form_of
 from receiver.console.gate import Visitor
 from receiver.console.looks import Looks
+from receiver.forms import words_in
 from receiver.model import Acknowledgement, Delivery, Event, EventId, State
 from receiver.payload import MAX_TYPE_LENGTH
-from receiver.printable import printable
 from receiver.store.base import EventFilter
 from receiver.stories import tell
 
 if TYPE_CHECKING:
     from receiver.console.app import Deployment
-
-log = structlog.get_logger("receiver.console")
 
 PAGE_EVENTS: Final = 50
 MAX_DEAD: Final = 20
@@ -58,14 +55,14 @@ class Pages:
         """What waits for somebody, what died, and how much there is of everything."""
         store = self._deployment.store
         found = await store.deliveries_for_people(limit=MAX_WAITING)
-        dead = sorted(
-            (each for each in found if each.state is State.DEAD), key=lambda each: -each.id
-        )
+        held = [each for each in found if each.state is State.HELD]
+        dead = [each for each in found if each.state is State.DEAD]
+        dead.sort(key=lambda each: each.id, reverse=True)
         return self._looks.page(
             "overview",
             visitor,
-            has_more=sum(each.state is State.HELD for each in found) == MAX_WAITING,
-            waiting=_waiting([each for each in found if each.state is State.HELD]),
+            has_more=len(held) == MAX_WAITING,
+            waiting=_waiting(held),
             dead=dead[:MAX_DEAD],
             dead_by_name=await store.dead(),
             backlog=await store.backlog(),
@@ -119,7 +116,6 @@ class Pages:
             stories=await tell(store, deliveries[-MAX_STORIES:]),
             left_out=max(0, len(deliveries) - MAX_STORIES),
             body=_body(event),
-            without_tokens=without_tokens,
         )
 
     async def acknowledge(self, request: Request, visitor: Visitor) -> Response:
@@ -128,8 +124,7 @@ class Pages:
         event = await self._find(request)
         if event is None:
             return self._no_event(visitor)
-        form = await read_form(request)
-        comment = " ".join(printable(form.get("comment", "")).split())[:MAX_COMMENT_CHARS]
+        comment = words_in(await form_of(request), "comment", max_chars=MAX_COMMENT_CHARS)
         new = Acknowledgement(
             event_id=event.id,
             at=datetime.now(UTC),
@@ -137,11 +132,8 @@ class Pages:
             how="console",
             comment=comment or None,
         )
-        kept = await self._deployment.store.acknowledge(new)
-        if kept is None:  # retention was faster
+        if await keep(self._deployment.store, new) is None:
             return self._no_event(visitor)
-        log.info("event.acknowledged", event_id=event.id, author=kept.first.author,
-                 is_new=kept.is_new, cancelled=len(kept.cancelled))  # fmt: skip
         return RedirectResponse(f"/events/{event.id}", HTTPStatus.SEE_OTHER)
 
     async def _find(self, request: Request) -> Event | None:

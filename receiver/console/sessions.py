@@ -27,8 +27,6 @@ class Session:
     """Somebody who has signed in."""
 
     token_id: int
-    end_seconds: int
-    """When it is over, in Unix seconds."""
     cookie: str
     """As the browser keeps it."""
 
@@ -37,9 +35,7 @@ def begin(key: bytes, token_id: int, *, now_seconds: float) -> Session:
     """A new session, for whoever has that token."""
     end = int(now_seconds) + SESSION_SECONDS
     claims = f"{token_id}.{end}.{secrets.token_hex(16)}"
-    return Session(
-        token_id=token_id, end_seconds=end, cookie=f"{claims}.{_mac(key, _SESSION_PURPOSE, claims)}"
-    )
+    return Session(token_id=token_id, cookie=f"{claims}.{_mac(key, _SESSION_PURPOSE, claims)}")
 
 
 def read(key: bytes, cookie: str, *, now_seconds: float) -> Session | None:
@@ -56,20 +52,14 @@ def read(key: bytes, cookie: str, *, now_seconds: float) -> Session | None:
         _mac(key, _SESSION_PURPOSE, found["claims"]), found["mac"]
     ):
         return None
-    end = int(found["end"])
-    if now_seconds >= end:
+    if now_seconds >= int(found["end"]):
         return None
-    return Session(token_id=int(found["token"]), end_seconds=end, cookie=cookie)
+    return Session(token_id=int(found["token"]), cookie=cookie)
 
 
 def form_token(key: bytes, session: Session) -> str:
     """What each form of that session carries, so that no other site can send one."""
     return _mac(key, _FORM_PURPOSE, session.cookie)
-
-
-def is_form_token(key: bytes, session: Session, given: str) -> bool:
-    """Whether the form is one of that session's own."""
-    return hmac.compare_digest(form_token(key, session).encode(), given.encode("utf-8", "replace"))
 
 
 def _mac(key: bytes, purpose: bytes, text: str) -> str:

@@ -11,15 +11,25 @@ PREFIX: Final = "clarihook_tk_"
 _TOKEN: Final = re.compile(PREFIX + r"[A-Za-z0-9_-]{43}", re.ASCII)
 
 
-def new_token() -> str:
-    """A token of 256 random bits, which nobody can guess."""
-    return PREFIX + secrets.token_urlsafe(32)
+def new_token() -> tuple[str, bytes]:
+    """A token of 256 random bits, which nobody can guess, and its digest for the store.
+
+    >>> token, digest = new_token()
+    >>> digest_of(token) == digest
+    True
+    """
+    token = PREFIX + secrets.token_urlsafe(32)
+    return token, _digest(token)
 
 
 def digest_of(token: str) -> bytes | None:
     """Its SHA-256, by which the store knows it; None for a text that is no token.
 
-    >>> digest_of("password"), len(digest_of(new_token()) or b"")
-    (None, 32)
+    >>> digest_of("password") is None
+    True
     """
-    return hashlib.sha256(token.encode()).digest() if _TOKEN.fullmatch(token) else None
+    return _digest(token) if _TOKEN.fullmatch(token) else None
+
+
+def _digest(token: str) -> bytes:
+    return hashlib.sha256(token.encode()).digest()
